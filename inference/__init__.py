@@ -1,0 +1,1 @@
+"""Serve the champion bundle: GET /healthz and POST /predict."""

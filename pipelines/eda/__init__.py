@@ -1,0 +1,1 @@
+"""Statistics and the report that people read."""

@@ -1,0 +1,1 @@
+"""The model that ships, its rivals, and how they are measured."""
