@@ -1,0 +1,1 @@
+"""HTML reports that open anywhere: one file, no network, light and dark, phone and desk."""
