@@ -1,0 +1,117 @@
+"""Open the arrays of a bundle in place, and refuse those that contradict each other.
+
+C customers, A articles, H purchases kept in histories. Checks walk in chunks, so that a catalogue of any size is
+checked in a few MiB.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.errors import ArrayInvalid
+from inference.manifest import Manifest
+
+ARRAY_DTYPES = {
+    "article_ids.npy": np.dtype("S10"),
+    "is_live.npy": np.dtype(np.bool_),
+    "customer_keys.npy": np.dtype(np.uint64),
+    "customer_offsets.npy": np.dtype(np.int64),
+    "history_articles.npy": np.dtype(np.int32),
+    "history_days.npy": np.dtype(np.int32),
+    "customer_segments.npy": np.dtype(np.uint8),
+}
+CHUNK_ROWS = 1 << 18
+EPOCH_ORDINAL = 719_163  # date(1970, 1, 1).toordinal()
+MEND = "train and seal the bundle again"
+
+Array = npt.NDArray[Any]
+
+
+def open_array(path: Path) -> Array:
+    """Map one .npy file read-only; nothing in it is ever unpickled."""
+    try:
+        mapped = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError as error:
+        raise ArrayInvalid("the file is missing", where=str(path), mend=MEND) from error
+    except (ValueError, OSError, OverflowError, TypeError, SyntaxError, MemoryError) as error:
+        raise ArrayInvalid(f"not a readable .npy file ({error})", where=str(path), mend=MEND) from error
+    expected = ARRAY_DTYPES[path.name]
+    if mapped.dtype != expected:
+        raise ArrayInvalid(f"holds {mapped.dtype}, expected {expected}", where=str(path), mend=MEND)
+    if mapped.ndim != 1:
+        raise ArrayInvalid(f"has the shape {mapped.shape}, expected one dimension", where=str(path), mend=MEND)
+    return mapped.view(np.ndarray)  # without memmap's own, slow slicing
+
+
+def open_arrays(folder: Path) -> dict[str, Array]:
+    """Map every array of a bundle, by its name without .npy."""
+    return {Path(name).stem: open_array(folder / name) for name in ARRAY_DTYPES}
+
+
+def day_number(ordinal: int) -> int:
+    """Count days since 1970-01-01, from date.toordinal()."""
+    return ordinal - EPOCH_ORDINAL
+
+
+def check_arrays(folder: Path, arrays: dict[str, Array], manifest: Manifest) -> None:
+    """Check every length, order and reference between the arrays and the manifest."""
+
+    def require(claim: bool | np.bool_, name: str, what: str) -> None:
+        if not claim:
+            raise ArrayInvalid(what, where=str(folder / f"{name}.npy"), mend=MEND)
+
+    offsets, articles, days = arrays["customer_offsets"], arrays["history_articles"], arrays["history_days"]
+    n_history = len(articles)
+    lengths = {
+        "article_ids": manifest.n_articles,
+        "is_live": manifest.n_articles,
+        "customer_keys": manifest.n_customers,
+        "customer_offsets": manifest.n_customers + 1,
+        "customer_segments": manifest.n_customers,
+        "history_days": n_history,
+    }
+    for name, length in lengths.items():
+        require(len(arrays[name]) == length, name, f"has {len(arrays[name]):,} entries, expected {length:,}")
+
+    n_live = int(np.count_nonzero(arrays["is_live"]))
+    require(n_live == manifest.n_live, "is_live", f"marks {n_live:,} articles, the manifest says {manifest.n_live:,}")
+    for name, entries in (("article_ids", "articles"), ("customer_keys", "customers")):
+        ordered = all(bool((chunk[1:] > chunk[:-1]).all()) for chunk in _overlapping(arrays[name]))
+        require(ordered, name, f"is not sorted, or names two {entries} alike")
+    lengths_ok = all(bool((np.char.str_len(chunk) == 10).all()) for chunk in _chunks(arrays["article_ids"]))
+    require(lengths_ok, "article_ids", "holds an article_id that is not 10 characters long")
+
+    require(offsets[0] == 0, "customer_offsets", f"starts at {offsets[0]}, expected 0")
+    require(offsets[-1] == n_history, "customer_offsets", f"ends at {offsets[-1]:,}, the histories at {n_history:,}")
+    for chunk in _overlapping(offsets):
+        counts = np.diff(chunk)
+        require((counts >= 0).all(), "customer_offsets", "goes backwards")
+        longest = int(counts.max(initial=0))
+        what = f"gives a customer {longest} purchases, max_history is {manifest.max_history}"
+        require(longest <= manifest.max_history, "customer_offsets", what)
+
+    for chunk in _chunks(articles):
+        outside = (chunk < 0) | (chunk >= manifest.n_articles)
+        require(not outside.any(), "history_articles", f"points outside the {manifest.n_articles:,} articles")
+    last_day = day_number(manifest.trained_through.toordinal())
+    for start, chunk in enumerate(_overlapping(days)):
+        newest = int(chunk.max(initial=last_day))
+        require(newest <= last_day, "history_days", f"holds day {newest}, after trained_through (day {last_day})")
+        # A customer's days may not go back; only where the next customer starts they may.
+        backwards = np.flatnonzero(chunk[1:] < chunk[:-1]) + 1 + start * CHUNK_ROWS
+        at = np.searchsorted(offsets, backwards)
+        require(bool((offsets[at] == backwards).all()), "history_days", "is not oldest to newest for a customer")
+
+
+def _chunks(array: Array) -> Iterator[Array]:
+    for start in range(0, len(array), CHUNK_ROWS):
+        yield array[start : start + CHUNK_ROWS]
+
+
+def _overlapping(array: Array) -> Iterator[Array]:
+    """Yield chunks that share one entry with the next, so that every pair of neighbours is seen once."""
+    for start in range(0, len(array), CHUNK_ROWS):
+        yield array[start : start + CHUNK_ROWS + 1]

@@ -1,0 +1,46 @@
+"""What the service refuses, and what it says about it."""
+
+from typing import ClassVar
+
+
+class BundleError(Exception):
+    """A bundle that must not be served.
+
+    `what` happened (with the value), `where` (file, array, field), `mend`: what to do about it.
+    """
+
+    exit_code: ClassVar[int] = 4
+
+    def __init__(self, what: str, *, where: str, mend: str) -> None:
+        super().__init__(f"{where}: {what}; {mend}")
+        self.what = what
+        self.where = where
+        self.mend = mend
+
+
+class ManifestInvalid(BundleError):
+    """manifest.json is missing, unreadable, of another format, or says what cannot be."""
+
+
+class FileDamaged(BundleError):
+    """A listed file is missing, of the wrong size or hash, or lies outside the folder."""
+
+
+class ArrayInvalid(BundleError):
+    """An array has the wrong type or shape, or contradicts the others."""
+
+
+class GraphRefused(BundleError):
+    """model.onnx is not the graph that the contract describes, or answers nonsense."""
+
+
+class FetchFailed(Exception):
+    """The registry could not be reached or read just now; trying again may help."""
+
+    exit_code: ClassVar[int] = 75
+
+
+class SettingsInvalid(Exception):
+    """The environment does not describe a server that can start."""
+
+    exit_code: ClassVar[int] = 2

@@ -1,0 +1,110 @@
+"""The manifest of a bundle: what it holds, from what it was made, and how good it was found."""
+
+import datetime as dt
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inference.errors import ManifestInvalid
+
+FORMAT_VERSION: Literal[1] = 1
+MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 1 << 20  # real ones have a few KiB; a hostile one must not fill the memory
+MEND = "train and seal the bundle again, or copy it again from the registry"
+
+# One path segment that no file system and no URL reads as anything else.
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class FileRecord(BaseModel):
+    """One file of the bundle as it was when it was sealed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+
+class Manifest(BaseModel):
+    """Everything about a bundle that is not an array or a graph.
+
+    Unknown fields are ignored when reading, so that a newer training may say more.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format_version: Literal[1] = FORMAT_VERSION
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    cutoff_date: dt.date
+    """First day that the evaluated model did not see."""
+    trained_through: dt.date
+    """Last day that the shipped model saw; ages count from the day after."""
+    n_articles: int = Field(ge=1, le=50_000_000)
+    n_live: int = Field(ge=1)
+    n_customers: int = Field(ge=0, le=2_000_000_000)
+    max_history: int = Field(ge=1, le=10_000)
+    max_top_k: int = Field(default=100, ge=1, le=10_000)
+    files: dict[str, FileRecord]
+    metrics: dict[str, float | None] = {}
+    baselines: dict[str, dict[str, float | None]] = {}
+    parity: dict[str, Any] = {}
+    parent: str | None = None
+    git_commit: str | None = None
+    source: Any = None
+    inputs: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+
+    def to_json(self) -> str:
+        """Write sorted and indented, the same manifest always giving the same bytes."""
+        document = self.model_dump(mode="json")
+        return json.dumps(document, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check manifest.json alone; the files that it names are not looked at."""
+    path = folder / MANIFEST_NAME
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes > MAX_MANIFEST_BYTES:
+            raise ManifestInvalid(f"{size_bytes:,} bytes, at most {MAX_MANIFEST_BYTES:,}", where=str(path), mend=MEND)
+        text = path.read_bytes()
+    except OSError as error:
+        raise ManifestInvalid(
+            f"cannot be read ({error.strerror})", where=str(path), mend="a bundle folder holds manifest.json; check it"
+        ) from error
+    return parse_manifest(text, where=str(path))
+
+
+def parse_manifest(text: bytes, *, where: str) -> Manifest:
+    """Check the bytes of a manifest; `where` names them in the message."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ManifestInvalid(f"not JSON ({error})", where=where, mend=MEND) from error
+    if not isinstance(document, dict):
+        raise ManifestInvalid(f"a JSON {type(document).__name__}, expected an object", where=where, mend=MEND)
+    found = document.get("format_version")
+    if found != FORMAT_VERSION or isinstance(found, bool):
+        raise ManifestInvalid(
+            f"format_version {found!r}, this server reads {FORMAT_VERSION}",
+            where=where,
+            mend="serve it with the release that made it, or train again",
+        )
+    try:
+        manifest = Manifest.model_validate(document)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:10])
+        raise ManifestInvalid(faults, where=where, mend=MEND) from error
+    for name in manifest.files:
+        if not SAFE_NAME.fullmatch(name):
+            raise ManifestInvalid(
+                f"files names {name!r}, which is not a plain file name", where=where, mend="do not serve this bundle"
+            )
+    if manifest.n_live > manifest.n_articles:
+        raise ManifestInvalid(
+            f"n_live {manifest.n_live} exceeds n_articles {manifest.n_articles}", where=where, mend=MEND
+        )
+    return manifest
