@@ -87,6 +87,9 @@ class Lake(ABC):
     def scratch(self) -> AbstractContextManager[Path]:
         """Give an empty folder that is gone afterwards; those of processes that died are cleared first."""
 
+    def close(self) -> None:  # noqa: B027 - most lakes have nothing to let go of
+        """Let go of idle connections; the lake stays usable."""
+
 
 def checked_key(key: str) -> str:
     """Give the key back, or say why it cannot be one (it could leave the lake or mean two things)."""
