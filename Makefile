@@ -61,7 +61,7 @@ bench: $(SETUP)  ## run the benchmarks, each prints its table (BENCH=name for on
 	  echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename $$file .py)"; done
 
 lock: $(SETUP)  ## write requirements.lock from what .venv holds now
-	@{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^([^=]+==[^+]+)\+.*/\1/'; } > requirements.lock.new
+	@{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed -E 's/^([^=]+==[^+]+)\+.*/\1/'; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock && touch $(SETUP)
 
 clean:  ## remove caches and build leftovers (keeps .venv and every lake)
