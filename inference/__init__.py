@@ -1,1 +1,1 @@
-"""Serve the champion bundle: GET /healthz and POST /predict."""
+"""Serve the champion bundle: POST /predict, GET /healthz, /metrics and /docs."""

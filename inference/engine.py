@@ -21,6 +21,8 @@ MEND = "train again, or serve another bundle"
 # Instruction sets round differently, so that near-ties may swap; a wrong graph shares far less.
 MIN_GOLDEN_OVERLAP = 0.9
 
+SCORE_DECIMALS = 6  # what float32 holds of scores near 1; more would be noise in the answer
+
 ort.set_default_logger_severity(3)  # errors only: its warnings are not JSON
 
 
@@ -201,7 +203,7 @@ class Engine:
         else:
             indices_K, scores_K = indices_K[:top_k], scores_K[:top_k]
         article_ids = self._ids_of(indices_K)
-        scores = scores_K.tolist()
+        scores = scores_K.astype(np.float64).round(SCORE_DECIMALS).tolist()
         if len(article_ids) < top_k:
             self._fill(article_ids, scores, top_k, excluded)
         source: Source = "personal" if len(lookup.articles) else "segment" if lookup.segment else "popular"

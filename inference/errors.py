@@ -44,3 +44,13 @@ class SettingsInvalid(Exception):
     """The environment does not describe a server that can start."""
 
     exit_code: ClassVar[int] = 2
+
+
+class RequestRefused(Exception):
+    """A request that gets no recommendations: the status, a code for programs and a message for people."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message

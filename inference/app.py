@@ -1,0 +1,127 @@
+"""Put the service together: FastAPI for health, metrics and documentation, the short way for predictions."""
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import fastapi_offline
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse, Response
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from inference.api import ErrorResponse, HealthResponse, documented
+from inference.batching import Batcher
+from inference.champion import open_source
+from inference.errors import RequestRefused
+from inference.service import RETRY_AFTER_SECONDS, Service, error_body
+from inference.settings import Settings
+from inference.swap import Swap
+from inference.telemetry import Metrics
+
+API_VERSION = "1"  # of the HTTP interface; a model's own is in every answer
+TITLE = "Fashion recommendations"
+CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def create_service(settings: Settings) -> Service:
+    """Build the ASGI application; following the champion begins with its lifespan."""
+    metrics = Metrics()
+    source = open_source(settings.model_uri, settings.model_cache)
+    swap = Swap(source, metrics, poll_seconds=settings.model_poll_seconds)
+    batcher = Batcher(swap.live, metrics.batch_size.observe)
+    return Service(create_app(swap, metrics), batcher, metrics, access_log_share=settings.access_log_share)
+
+
+def create_app(swap: Swap, metrics: Metrics) -> FastAPI:
+    """Everything but predictions."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(swap.follow())
+        yield
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+
+    app = FastAPI(title=TITLE, version=API_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+
+    @app.get(
+        "/healthz",
+        response_model=HealthResponse,
+        responses={503: {"model": ErrorResponse, "description": "No model is loaded; the message says why."}},
+        tags=["operation"],
+        summary="Say which model answers",
+    )
+    async def healthz() -> HealthResponse:
+        """Answer 200 once a model is live, 503 before."""
+        live = swap.live()
+        return HealthResponse(
+            model_version=live.manifest.version,
+            cutoff_date=live.manifest.cutoff_date,
+            trained_through=live.manifest.trained_through,
+            age_days=(dt.datetime.now(dt.UTC).date() - live.manifest.trained_through).days,
+            loaded_at=live.loaded_at,
+            last_refusal=swap.reason or None,
+        )
+
+    @app.get("/metrics", response_class=Response, tags=["operation"], summary="Figures for Prometheus")
+    async def read_metrics() -> Response:
+        """Answer in Prometheus' text format."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    _add_documentation(app)
+    _add_error_envelope(app)
+    return app
+
+
+def _add_documentation(app: FastAPI) -> None:
+    # Swagger UI from the package's own files: no page of this service asks another host for anything.
+    static = Path(fastapi_offline.__file__).parent / "static"
+    app.mount("/docs/assets", StaticFiles(directory=static), name="assets")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=TITLE,
+            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs/assets/swagger-ui.css",
+            swagger_favicon_url="/docs/assets/favicon.png",
+        )
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            routes = [*documented.routes, *app.routes]
+            app.openapi_schema = get_openapi(title=TITLE, version=API_VERSION, routes=routes)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema
+
+
+def _add_error_envelope(app: FastAPI) -> None:
+    @app.exception_handler(RequestRefused)
+    async def refused(request: Request, error: RequestRefused) -> Response:
+        headers = {"retry-after": RETRY_AFTER_SECONDS[error.status].decode()} if error.status == 503 else None
+        return _error(request, error.status, error.code, error.message, headers)
+
+    @app.exception_handler(HTTPException)
+    async def refused_by_framework(request: Request, error: HTTPException) -> Response:
+        message = f"{request.method} {request.url.path[:200]}: {error.detail}; /docs shows what there is"
+        code = CODES.get(error.status_code, "refused")
+        return _error(request, error.status_code, code, message, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, _: Exception) -> Response:
+        return _error(request, 500, "internal", "the request failed; the log has it under this request_id", None)
+
+
+def _error(request: Request, status: int, code: str, message: str, headers: dict[str, str] | None) -> Response:
+    body = error_body(code, message, request.scope["request_id"])
+    return Response(body, status, headers, media_type="application/json")

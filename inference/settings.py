@@ -1,0 +1,40 @@
+"""Settings of the server, from the environment."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from inference.errors import SettingsInvalid
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """What the environment says; the name of a variable is the field's in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
+
+    api_host: str = "0.0.0.0"  # a pod's server must be reached from outside; API_HOST=127.0.0.1 at home
+    api_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """0 takes a free port and logs it."""
+    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)] = "info"
+    model_uri: str = "./lake/registry"
+    """A bundle folder, or a registry (a folder or s3://bucket/prefix/registry) whose champion is followed."""
+    model_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
+    model_cache: Path = Path("/tmp/fashion-bundles")
+    """Where bundles from S3 are kept; needs room for three."""
+    access_log_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of answered requests that get a log line; errors always do."""
+
+
+def read_settings() -> Settings:
+    """Build the settings from the environment; SettingsInvalid names every variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = [f"{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise SettingsInvalid("; ".join(faults)) from error
