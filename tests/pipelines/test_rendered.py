@@ -9,8 +9,10 @@ from pipelines.rendered import PlannedStep, plan_steps
 from pipelines.workflow import CONFIG, RETRY, STEPS, RetryRule, workflow_template
 
 
-def plan(template: dict[str, Any], environ: dict[str, str] | None = None, **parameters: str) -> dict[str, PlannedStep]:
-    steps = plan_steps(template, run_id="run-1", parameters=parameters, config=CONFIG, environ=environ or {})
+def plan(
+    template: dict[str, Any], environ: dict[str, str] | None = None, parameters: dict[str, str] | None = None
+) -> dict[str, PlannedStep]:
+    steps = plan_steps(template, run_id="run-1", parameters=parameters or {}, config=CONFIG, environ=environ or {})
     return {step.name: step for step in steps}
 
 
@@ -20,7 +22,7 @@ def leaf(template: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_commands_are_the_rendered_ones_with_values_put_in() -> None:
-    process = plan(workflow_template(), lake="./lake", **{"cutoff-date": "2020-09-16"})["process"]
+    process = plan(workflow_template(), parameters={"lake": "./lake", "cutoff-date": "2020-09-16"})["process"]
     assert process.argv == (
         *(sys.executable, "-m", "pipelines.steps.process"),
         *("--lake", "./lake", "--run-id", "run-1"),
@@ -30,7 +32,7 @@ def test_commands_are_the_rendered_ones_with_values_put_in() -> None:
 
 
 def test_value_that_looks_like_a_placeholder_stays_as_it_is() -> None:
-    ingest = plan(workflow_template(), source="s3://{{workflow.name}}/x")["ingest"]
+    ingest = plan(workflow_template(), parameters={"source": "s3://{{workflow.name}}/x"})["ingest"]
     assert "s3://{{workflow.name}}/x" in ingest.argv
 
 

@@ -1,0 +1,79 @@
+"""What a run says at its end: the JSON line that programs read, and the summary that people read."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.errors import ArtefactError
+from pipelines.lake.base import Lake
+from pipelines.steps.manifest import StepManifest, read_manifest
+
+
+class Outcome(BaseModel):
+    """The contract of `--json`: fields stay null or empty as far as the run did not get."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    status: str
+    """in Argo's words: Succeeded, Failed, Error, Pending, Running; also Submitted and Interrupted"""
+    cutoff_date: str | None = None
+    bundle_version: str | None = None
+    bundle: str | None = None
+    promoted: bool | None = None
+    reasons: list[str] = []
+    metrics: dict[str, float | None] = {}
+    baselines: dict[str, dict[str, float | None]] = {}
+    report: str | None = None
+    eda_report: str | None = None
+    seconds: dict[str, float] = {}
+    reused: list[str] = []
+    failed_step: str | None = None
+    error: str | None = None
+
+
+def collect(lake: Lake, run_id: str, status: str, **facts: Any) -> Outcome:
+    """Read from the lake what the run's steps published; `facts` are the fields that its runner knows."""
+    train, eda, process = (_manifest(lake, step, run_id) for step in ("train", "eda", "process"))
+    if process:
+        facts["cutoff_date"] = process.facts.get("cutoff_date")
+    if train:
+        facts |= {name: train.facts[name] for name in _FROM_TRAIN if name in train.facts}
+        if train.facts.get("bundle"):
+            facts["bundle"] = lake.uri_of(train.facts["bundle"])
+        facts["report"] = _report(lake, train)
+    if eda:
+        facts["eda_report"] = _report(lake, eda)
+    return Outcome(run_id=run_id, status=status, **facts)
+
+
+_FROM_TRAIN = ("bundle_version", "promoted", "reasons", "metrics", "baselines", "cutoff_date")
+
+
+def _manifest(lake: Lake, step: str, run_id: str) -> StepManifest | None:
+    try:
+        return read_manifest(lake, step, run_id)
+    except ArtefactError:
+        return None
+
+
+def _report(lake: Lake, manifest: StepManifest) -> str | None:
+    entry = manifest.files.get("report.html")
+    return lake.uri_of(entry.key) if entry else None
+
+
+def summary(outcome: Outcome) -> str:
+    """Say the same in a few lines, the headline metric beside its baselines."""
+    lines = [f"run       {outcome.run_id}: {outcome.status}"]
+    if outcome.cutoff_date:
+        lines.append(f"cutoff    {outcome.cutoff_date}")
+    if (model := outcome.metrics.get("map_at_12")) is not None:
+        others = [(name, metrics.get("map_at_12")) for name, metrics in outcome.baselines.items()]
+        beside = ", ".join(f"{name} {value:.5f}" for name, value in others if value is not None)
+        lines.append(f"map_at_12 {model:.5f}" + (f" beside {beside}" if beside else ""))
+    if outcome.bundle:
+        promotion = "promoted" if outcome.promoted else "not promoted"
+        lines.append(f"bundle    {outcome.bundle} ({promotion})")
+        lines += [f"          {reason}" for reason in outcome.reasons]
+    lines += [f"{name:<9} {uri}" for name, uri in (("report", outcome.report), ("eda", outcome.eda_report)) if uri]
+    return "\n".join(lines)
