@@ -68,8 +68,10 @@ class LocalRun:
             self.record.status = "Failed" if self.record.failed_step else "Succeeded"
         finally:
             self.record.finished_at = self._clock()
-            with suppress(PipelineError):  # what stopped the run is the news, not that run.json could not be written
+            try:
                 self._journal.close(self.record)
+            except PipelineError as error:  # how the run itself ended is the news
+                log.warning("run_record_not_saved", reason=str(error), logs=str(self._journal.logs_folder))
         return self._exit_code()
 
     def _exit_code(self) -> int:

@@ -23,7 +23,8 @@ class Exit:
 
     exit_code: int
     peak_rss_bytes: int
-    """of the process or of its largest finished child, whichever is more"""
+    """of the process or of its largest finished child, whichever is more; never below this runner's own, because Linux
+    starts counting before the program is loaded"""
     hit_deadline: bool = False
 
 
