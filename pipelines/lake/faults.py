@@ -1,13 +1,15 @@
 """What the operating system's errors mean for a lake, and how people mend them."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipelines.errors import LakeFull, LakeRefused
+from pipelines.errors import LakeFull, LakeRefused, PipelineError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}  # the last: a file is in the way
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}  # the last two: a file is in the way
+RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # polars keeps the number only in the text, below any class of its own
 
 
 @contextmanager
@@ -15,14 +17,22 @@ def os_errors_explained(where: str) -> Iterator[None]:
     """Turn full disks and missing permissions into errors of the lake; others pass."""
     try:
         yield
-    except OSError as error:
-        place = error.filename or where
-        # polars and pyarrow keep the number only in the text: "No space left on device (os error 28)"
-        if error.errno in FULL or f"os error {errno.ENOSPC}" in str(error):
+    except PipelineError:
+        raise
+    except Exception as error:
+        number, place = _errno(error), getattr(error, "filename", None) or where
+        if number in FULL:
             raise LakeFull(
                 f"no space is left for {place}; free some or choose another place, then run again"
             ) from error
-        if error.errno in REFUSED:
+        if number in REFUSED and isinstance(error, OSError):
             reason = (error.strerror or str(error)).lower()
             raise LakeRefused(f"cannot use {place}: {reason}; check its owner and mode, or choose another") from error
         raise
+
+
+def _errno(error: Exception) -> int | None:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    said = RUST_ERROR.search(str(error))
+    return int(said[1]) if said else None

@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import Retrying, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from pipelines.errors import LakeConflict, LakeDamaged, LakeKeyMissing, UsageError
+from pipelines.errors import LakeConflict, LakeDamaged, LakeKeyMissing, LakeRefused, UsageError
 from pipelines.lake.base import FileEntry, Lake, check_content, checked_key, checked_upload, file_sha256
 from pipelines.lake.faults import os_errors_explained
 from pipelines.lake.s3_faults import s3_errors_explained, status_of
@@ -103,7 +103,6 @@ class S3Lake(Lake):
             with self._explained(key):
                 self._client.head_object(Bucket=self.bucket, Key=self._object_key(key))
         except LakeKeyMissing:
-            self._check_bucket()  # HEAD says 404 for both
             return False
         return True
 
@@ -180,8 +179,13 @@ class S3Lake(Lake):
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
         endpoint = self._client.meta.endpoint_url
-        with s3_errors_explained(f"{self.uri}/{key}".rstrip("/"), bucket=self.bucket, endpoint=endpoint):
-            yield
+        try:
+            with s3_errors_explained(f"{self.uri}/{key}".rstrip("/"), bucket=self.bucket, endpoint=endpoint):
+                yield
+        except (LakeKeyMissing, LakeRefused) as error:
+            if isinstance(error.__cause__, ClientError) and error.__cause__.operation_name == "HeadObject":
+                self._check_bucket()  # HEAD answers with a bare 403 or 404: ask again in a way that gives the reason
+            raise
 
 
 class BrokenAnswerError(BotoCoreError):

@@ -7,7 +7,6 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectTimeoutError,
     CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
@@ -15,6 +14,7 @@ from botocore.exceptions import (
     ProfileNotFound,
     SSLError,
 )
+from botocore.exceptions import ConnectionError as NoConnection
 
 from pipelines.errors import LakeConflict, LakeFull, LakeKeyMissing, LakeRefused, LakeUnreachable, PipelineError
 
@@ -65,7 +65,7 @@ def _explain(error: ClientError | BotoCoreError, where: str, bucket: str, endpoi
         return LakeRefused(f"cannot use {where}: no AWS credentials were found ({error}); {CREDENTIALS}")
     if isinstance(error, SSLError):
         return LakeRefused(f"cannot use {where}: {error}; check the scheme of {endpoint} and AWS_CA_BUNDLE")
-    if isinstance(error, HTTPClientError | ConnectTimeoutError):
+    if isinstance(error, HTTPClientError | NoConnection):
         return LakeUnreachable(
             f"cannot reach {endpoint} for {where}: {error}; check the network and AWS_ENDPOINT_URL, then run again"
         )

@@ -5,12 +5,16 @@ import multiprocessing
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
 from pipelines.errors import ArtefactError, LakeConflict, LakeDamaged, LakeKeyMissing, UsageError
 from pipelines.lake import FileEntry, Lake, open_lake
+
+N_PROCESSES, N_THREADS = 3, 5
 
 
 def test_what_was_written_is_read(lake: Lake) -> None:
@@ -38,14 +42,27 @@ def test_a_folder_is_no_key(lake: Lake) -> None:
     assert not lake.exists("raw/r1")
 
 
-@pytest.mark.parametrize(
-    "key", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", "./a", "a\\b", "a\nb", ".scratch/x", ".lock", "a\0b"]
-)
-def test_keys_cannot_leave_the_lake(lake: Lake, key: str) -> None:
-    with pytest.raises(UsageError, match="is no key of a lake"):
-        lake.write_bytes(key, b"x")
-    with pytest.raises(UsageError, match="is no key of a lake"):
-        lake.read_bytes(key)
+def test_keys_cannot_leave_the_lake(lake: Lake) -> None:
+    for key in (
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a//b",
+        "a/",
+        "./a",
+        "a\\b",
+        "a\nb",
+        ".scratch/x",
+        ".lock",
+        "a\0b",
+    ):
+        with pytest.raises(UsageError, match="is no key of a lake"):
+            lake.write_bytes(key, b"x")
+        with pytest.raises(UsageError, match="is no key of a lake"):
+            lake.read_bytes(key)
+        with pytest.raises(UsageError, match="is no key of a lake"):
+            lake.delete(key)
 
 
 def test_list_is_sorted_and_by_prefix(lake: Lake) -> None:
@@ -56,13 +73,6 @@ def test_list_is_sorted_and_by_prefix(lake: Lake) -> None:
     assert lake.list("raw/r1/") == ["raw/r1/a"]
     assert lake.list("nothing/here/") == []
     assert lake.sizes("eda/") == {"eda/r1/d": 5}
-
-
-def test_list_gives_more_than_one_page_of_s3(lake: Lake) -> None:
-    keys = [f"many/{i:04d}" for i in range(1_050)]
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda key: lake.write_bytes(key, b""), keys))
-    assert lake.list("many/") == keys
 
 
 def test_names_of_every_script_survive(lake: Lake) -> None:
@@ -108,10 +118,9 @@ def test_if_match_on_a_deleted_key_is_a_conflict(lake: Lake) -> None:
 @pytest.mark.parametrize("condition", ["if_absent", "if_match"])
 def test_exactly_one_of_many_racing_processes_wins(lake: Lake, condition: str) -> None:
     etag = None if condition == "if_absent" else lake.write_bytes("prize", b"start")
-    spawn = multiprocessing.get_context("spawn")  # fork would share the connections
-    results = spawn.Queue()
-    ready = spawn.Barrier(4)
-    racers = [spawn.Process(target=_race, args=(lake.uri, i, etag, ready, results)) for i in range(4)]
+    context = multiprocessing.get_context("fork")
+    results, ready = context.Queue(), context.Barrier(N_PROCESSES)
+    racers = [context.Process(target=_race, args=(lake.uri, i, etag, ready, results)) for i in range(N_PROCESSES)]
     for racer in racers:
         racer.start()
     won = [name for _ in racers for name in results.get(timeout=60)]
@@ -124,13 +133,11 @@ def test_exactly_one_of_many_racing_processes_wins(lake: Lake, condition: str) -
     assert lake.read_bytes("prize") == won[0].encode()
 
 
-def _race(
-    uri: str, process: int, etag: str | None, ready: "threading.Barrier", results: "multiprocessing.Queue"
-) -> None:
+def _race(uri: str, process: int, etag: str | None, ready: Barrier, results: "Queue[list[str]]") -> None:
     """Race in 4 threads of this process; report who won."""
     lake = open_lake(uri)
     lake.exists("prize")  # connect first, so that all start at once
-    go = threading.Barrier(4)
+    go = threading.Barrier(N_THREADS)
 
     def write(thread: int) -> list[str]:
         name = f"{process}.{thread}"
@@ -142,8 +149,8 @@ def _race(
         return [name]
 
     ready.wait(30)
-    with ThreadPoolExecutor(4) as pool:
-        results.put([name for names in pool.map(write, range(4)) for name in names])
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        results.put([name for names in pool.map(write, range(N_THREADS)) for name in names])
     lake.close()
 
 
