@@ -44,7 +44,9 @@ def write_csv(shop: Shop, folder: Path) -> int:
     customers_table(shop).write_csv(folder / "customers.csv")
     n_transactions = 0
     with (folder / "transactions_train.csv").open("wb") as file:
-        tables = track(transactions_tables(shop), "weeks", shop.size.weeks, console=Console(stderr=True), transient=True)
+        tables = track(
+            transactions_tables(shop), "weeks", shop.size.weeks, console=Console(stderr=True), transient=True
+        )
         for week, table in enumerate(tables):
             frame = pl.DataFrame(table)
             frame.write_csv(file, include_header=week == 0)

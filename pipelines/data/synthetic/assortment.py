@@ -132,7 +132,7 @@ def _departments(
         here = np.flatnonzero(section_P == position)
         carried = np.array([type_numbers[name] for name in section.product_types])
         # The first types of a section are its core.
-        type_P[here] = carried[draw_from(rng, 1.0 / np.arange(1, len(carried) + 1) ** 0.6, len(here))]
+        type_P[here] = carried[draw_from(rng, np.arange(1.0, len(carried) + 1) ** -0.6, len(here))]
     department_P = 4 * section_P + draw_from(rng, np.array([0.4, 0.3, 0.2, 0.1]), len(section_P))
     styles = unit_vectors(rng.standard_normal((4 * len(SECTIONS), N_STYLE)))
     return type_P, department_P, styles[department_P]
@@ -149,9 +149,7 @@ def _align_launch_with_season(
     launch_P[seasonal_P] += np.where(offset_P > 26, offset_P - 52, offset_P)[seasonal_P]
 
 
-def _colours(
-    rng: np.random.Generator, product_A: NDArray[np.int64], variant_A: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _colours(rng: np.random.Generator, product_A: NDArray[np.int64], variant_A: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give the variants of a product distinct colours, the common ones first more often than not."""
     n_products = int(product_A[-1]) + 1
     weights = np.array([colour.weight for colour in COLOURS])

@@ -21,9 +21,11 @@ def stream(seed: int, purpose: str, week: int = 0) -> np.random.Generator:
 def draw_from(rng: np.random.Generator, weights: NDArray[np.float64], n: int) -> NDArray[np.int64]:
     """Draw n positions in proportion to weights."""
     bounds = np.cumsum(weights)
-    return np.minimum(np.searchsorted(bounds, rng.random(n) * bounds[-1], side="right"), len(weights) - 1)
+    drawn: NDArray[np.int64] = np.searchsorted(bounds, rng.random(n) * bounds[-1], side="right")
+    return np.minimum(drawn, len(weights) - 1, dtype=np.int64)
 
 
 def unit_vectors(vectors_ND: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scale each row to length 1."""
-    return vectors_ND / np.sqrt((vectors_ND**2).sum(axis=1, keepdims=True))
+    lengths_N1: NDArray[np.float64] = np.sqrt((vectors_ND**2).sum(axis=1, keepdims=True))
+    return np.divide(vectors_ND, lengths_N1, dtype=np.float64)

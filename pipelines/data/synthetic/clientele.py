@@ -67,7 +67,9 @@ def build_clientele(size: ShopSize, n_sections: int) -> Clientele:
             [draw_sections(rng, home_C, n_sections, stay=stay) for stay in (1.0, 0.75, 0.4)], axis=1
         ),
         style_CD=unit_vectors(rng.standard_normal((n, N_STYLE))).astype(np.float32),
-        colours_C2=draw_from(rng, np.array([colour.weight for colour in COLOURS]), 2 * n).astype(np.uint8).reshape(n, 2),
+        colours_C2=draw_from(rng, np.array([colour.weight for colour in COLOURS]), 2 * n)
+        .astype(np.uint8)
+        .reshape(n, 2),
         likes_patterns_C=rng.random(n) < 0.35,
         price_z_C=rng.standard_normal(n).astype(np.float32),
         online_C=rng.beta(1.6, 0.7, n).astype(np.float32),
@@ -93,9 +95,7 @@ def draw_sections(
     return np.where(rng.random(len(home_C)) < stay, inside, anywhere).astype(np.uint8)
 
 
-def _by_row(
-    rng: np.random.Generator, weights_RK: NDArray[np.float64], row_N: NDArray[Any]
-) -> NDArray[np.int64]:
+def _by_row(rng: np.random.Generator, weights_RK: NDArray[np.float64], row_N: NDArray[Any]) -> NDArray[np.int64]:
     """Draw one position for each entry of row_N in proportion to that row of weights."""
     bounds_RK = np.cumsum(weights_RK, axis=1)
     bounds_RK /= bounds_RK[:, -1:]

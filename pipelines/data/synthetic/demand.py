@@ -63,11 +63,11 @@ class Demand:
         seasonal = np.exp(1.1 * np.cos(2 * np.pi * (week_of_year - self._best_week_A) / 52.2)) / 1.3
         weight_A *= np.where(self._best_week_A > 0, seasonal, 1.0)
         # Whole numbers make the draw the same on machines whose exp() differs in the last bit.
-        weight_A = np.where(is_live_A, np.rint(weight_A * 2**20) + 1, 0.0)
+        weight_A = np.where(is_live_A, np.rint(weight_A * 2**20) + 1, 0.0).astype(np.float64)
         return WeekDemand(
             is_live_A=is_live_A,
             slots_S=self._slots(rng, weight_A),
-            section_pull_S=np.bincount(shop.section_A, weights=weight_A, minlength=shop.n_sections),
+            section_pull_S=np.bincount(shop.section_A, weights=weight_A, minlength=shop.n_sections).astype(np.float64),
             price_A=_till_price(shop.price_A, age_A / shop.life_A, basic_A),
             volume=_volume(rng, monday),
             day_pull=self._day_pull(rng, monday),
@@ -101,7 +101,8 @@ def _life_curve(age_A: NDArray[np.float64], life_A: Floats, basic_A: Bools) -> N
 def _till_price(price_A: Floats, lived_A: NDArray[np.float64], basic_A: Bools) -> NDArray[np.float64]:
     """Mark articles down near the end of their lives, in steps as shops do."""
     factor = np.select([basic_A | (lived_A < 0.6), lived_A < 0.8], [1.0, 0.7], 0.5)
-    return np.rint(price_A * factor * 100) / 100 / PRICE_UNIT
+    cents_A: NDArray[np.float64] = np.rint(price_A.astype(np.float64) * factor * 100)
+    return cents_A / 100 / PRICE_UNIT
 
 
 def _volume(rng: np.random.Generator, monday: date) -> float:

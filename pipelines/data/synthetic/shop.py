@@ -58,8 +58,13 @@ class Shop:
             sales = self._week(week, demand, visits, baskets)
             if sales.day_R[-1:].max(initial=0) > last_day:
                 kept = sales.day_R <= last_day
-                columns = (sales.customer_R, sales.article_R, sales.day_R, sales.price_R, sales.channel_R)
-                sales = WeekOfSales(*(column[kept] for column in columns))
+                sales = WeekOfSales(
+                    sales.customer_R[kept],
+                    sales.article_R[kept],
+                    sales.day_R[kept],
+                    sales.price_R[kept],
+                    sales.channel_R[kept],
+                )
             yield sales
 
     def _week(self, week: int, demand: Demand, visits: Visits, baskets: Baskets) -> WeekOfSales:
@@ -103,7 +108,8 @@ def customer_ids(size: ShopSize) -> pa.StringArray:
     rng = stream(size.seed, "customer ids")
     n = size.customers
     raw = rng.integers(0, 256, (n, 32), dtype=np.uint8)
-    raw[:, :8] = np.sort(rng.integers(0, 2**63, n, dtype=np.uint64) << np.uint64(1)).astype(">u8").view(np.uint8).reshape(n, 8)
+    first_bytes = np.sort(rng.integers(0, 2**64, n, dtype=np.uint64))
+    raw[:, :8] = first_bytes.astype(">u8").view(np.uint8).reshape(n, 8)
     return hex_strings(raw)
 
 

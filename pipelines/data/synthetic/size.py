@@ -74,7 +74,7 @@ def parse_shop_uri(uri: str) -> ShopSize:
     parts = urlsplit(uri)
     if parts.netloc or parts.path not in ("", "/"):
         raise UsageError(f"source {uri!r}: a shop has no path; write {SCHEME}://?customers=2000&seed=7")
-    names = [name for name in asdict(ShopSize())]
+    names = list(asdict(ShopSize()))
     values: dict[str, int | date] = {}
     problems = []
     for name, text in parse_qsl(parts.query, keep_blank_values=True):

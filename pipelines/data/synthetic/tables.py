@@ -55,9 +55,7 @@ def articles_table(shop: Shop) -> pl.DataFrame:
             "perceived_colour_master_id": [colour.master[0] for colour in colours],
             "perceived_colour_master_name": [colour.master[1] for colour in colours],
             "department_no": 1200 + articles.department_A,
-            "department_name": [
-                f"{kind} {section.name}" for kind, section in zip(kinds, sections, strict=True)
-            ],
+            "department_name": [f"{kind} {section.name}" for kind, section in zip(kinds, sections, strict=True)],
             "index_code": [section.index[0] for section in sections],
             "index_name": [section.index[1] for section in sections],
             "index_group_no": [section.index_group[0] for section in sections],

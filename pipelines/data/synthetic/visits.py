@@ -36,7 +36,7 @@ class Visits:
         u_C = rng.random(len(people), dtype=np.float32)
         # Poisson by inversion; the thresholds are whole 2^-24ths, so that a last bit in exp() decides nothing.
         none_C = np.rint(np.exp(-pace_C) * np.float32(2**24)) * np.float32(2**-24)
-        n_C = (u_C >= none_C).astype(np.uint8)
+        n_C: Bytes = (u_C >= none_C).astype(np.uint8)
         several = np.flatnonzero(n_C)
         again = none_C[several] * (1 + pace_C[several])
         n_C[several] += (u_C[several] >= again).astype(np.uint8)
