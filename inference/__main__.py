@@ -1,5 +1,6 @@
 """Start the server: python -m inference."""
 
+import os
 import signal
 import socket
 import sys
@@ -53,8 +54,9 @@ def _listen(settings: Settings) -> socket.socket:
         family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
         return socket.create_server((settings.api_host, settings.api_port), family=family, backlog=BACKLOG)
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)  # create_server adds the address to its own
         raise SettingsInvalid(
-            f"API_HOST={settings.api_host} API_PORT={settings.api_port}: cannot listen there ({error.strerror}); "
+            f"API_HOST={settings.api_host} API_PORT={settings.api_port}: cannot listen there ({reason}); "
             "take another port, or 0 for a free one"
         ) from error
 

@@ -4,7 +4,7 @@ Legend: B requests in the batch, L history length, K articles asked of the graph
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any, Literal
@@ -60,6 +60,9 @@ class _Lookup:
     n_unknown_articles: int
 
 
+NOBODY = _Lookup(np.empty(0, np.int64), np.empty(0, np.float32), 0, frozenset(), False, 0)
+
+
 class Engine:
     """One onnxruntime session over a loaded bundle; safe to share, as it changes nothing after construction.
 
@@ -107,8 +110,10 @@ class Engine:
     def certify(self) -> float:
         """Replay the bundle's golden requests and return the mean overlap with the answers that training recorded.
 
-        Raises GraphRefused when one of them cannot be answered or the overlap is below MIN_GOLDEN_OVERLAP.
+        Raises GraphRefused when one of them or a segment of the bundle's customers cannot be answered, or when the
+        overlap is below MIN_GOLDEN_OVERLAP.
         """
+        self._try_segments()
         where = str(self.bundle.folder / "golden.json")
         overlaps = []
         for case in self.bundle.read_golden():
@@ -126,6 +131,17 @@ class Engine:
             what = f"answers share {overlap:.1%} of the recorded ones, at least {MIN_GOLDEN_OVERLAP:.0%} expected"
             raise GraphRefused(what, where=where, mend=MEND)
         return overlap
+
+    def _try_segments(self) -> None:
+        segments = np.unique(self.bundle.customer_segments).tolist()
+        lookups = [replace(NOBODY, segment=segment) for segment in segments]
+        if not lookups:
+            return
+        try:
+            self._run(lookups, 1)
+        except Exception as error:
+            what = f"it fails for the segments {segments} of the customers ({_first_line(error)})"
+            raise GraphRefused(what, where=str(self.bundle.model_path), mend=MEND) from error
 
     def _look_up(self, request: Request) -> _Lookup:
         bundle, max_history = self.bundle, self.bundle.manifest.max_history
@@ -227,10 +243,9 @@ class Engine:
 
     def _rank_popular(self) -> list[str]:
         """Ask the graph what it recommends to nobody in particular, and hold the answer against the contract."""
-        nobody = _Lookup(np.empty(0, np.int64), np.empty(0, np.float32), 0, frozenset(), False, 0)
         where = str(self.bundle.model_path)
         try:
-            indices_BK, scores_BK = self._run([nobody, nobody], self._max_k)
+            indices_BK, scores_BK = self._run([NOBODY, NOBODY], self._max_k)
         except Exception as error:
             what = f"it fails for an empty history and top_k {self._max_k} ({_first_line(error)})"
             raise GraphRefused(what, where=where, mend=MEND) from error

@@ -48,8 +48,8 @@ def fetch_champion(registry: str, cache: Path, known: Sequence[str]) -> dict[str
 
     bucket, _, prefix = registry.removeprefix("s3://").partition("/")
     prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    client = _open_client(registry)
     try:
-        client = _open_client()
         text, etag = _read_object(client, bucket, prefix + CHAMPION_NAME, MAX_CHAMPION_BYTES)
         try:
             version = parse_champion(text, f"s3://{bucket}/{prefix}{CHAMPION_NAME}")
@@ -74,14 +74,20 @@ def fetch_champion(registry: str, cache: Path, known: Sequence[str]) -> dict[str
         raise FetchFailed(f"{registry}: {error}; see to the network, AWS_ENDPOINT_URL and the credentials") from error
     except OSError as error:
         raise FetchFailed(f"{cache}: {error}; MODEL_CACHE names a folder that can be written") from error
+    finally:
+        client.close()
 
 
-def _open_client() -> "S3Client":
+def _open_client(registry: str) -> "S3Client":
     import boto3
     from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
 
     config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 3})
-    return boto3.client("s3", config=config)
+    try:
+        return boto3.session.Session().client("s3", config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise FetchFailed(f"{registry}: {error}; see to AWS_ENDPOINT_URL, AWS_REGION and the profile") from error
 
 
 def _read_object(client: "S3Client", bucket: str, key: str, max_bytes: int) -> tuple[bytes, str]:

@@ -77,12 +77,9 @@ def read_graph(path: Path) -> GraphFacts:
     """Collect the facts of a model file; GraphRefused when it is not ONNX at all."""
     facts = GraphFacts()
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            view = memoryview(data)
-            try:
-                _read_model(view, facts)
-            finally:
-                view.release()
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # unmapped with its last view
+        _read_model(memoryview(data), facts)
     except (ValueError, OSError) as error:
         raise GraphRefused(f"not an ONNX file ({error})", where=str(path), mend=MEND) from error
     if not facts.outputs:

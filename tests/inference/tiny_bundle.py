@@ -49,7 +49,6 @@ def write_bundle(
     sealed |= {"max_history": MAX_HISTORY, "metrics": {"map_at_12": 0.03}, **(facts or {})}
     seal_bundle(folder, sealed)
     write_golden(folder, list(histories or DEFAULT_HISTORIES))
-    (folder / "manifest.json").unlink()
     seal_bundle(folder, sealed)
     return folder
 
