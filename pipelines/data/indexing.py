@@ -82,9 +82,10 @@ def index_customers(customers: pl.DataFrame, without_row: pl.DataFrame, split: T
     Expects unique customer_ids in `customers`; `without_row` as `find_customers_without_row` returns it.
     """
     low, high = PLAUSIBLE_AGE_YEARS
+    age = pl.col("age").cast(pl.Float32)
     known = _with_columns(customers, {"age", *CUSTOMER_TEXTS}).select(
         "customer_id",
-        pl.when(pl.col("age").is_between(low, high)).then(pl.col("age")).cast(pl.Float32).alias("age"),
+        pl.when(age.is_between(low, high)).then(age).alias("age"),
         *(pl.col(text).cast(pl.String) for text in CUSTOMER_TEXTS),
         has_row=pl.lit(True),
         is_future=pl.lit(False),

@@ -22,7 +22,7 @@ MAX_SILENT_DAYS = 6  # a lost weekly partition is 7 days; holidays are shorter
 MAX_RECENT_SILENT_DAYS = 2
 RECENT_DAYS = 28  # what popularity and freshness are learned from
 # The strongest day of two years of H&M had 4.4 times the usual rows, the weakest a third.
-MIN_VOLUME, LOW_VOLUME = 0.2, 0.5
+MIN_VOLUME, LOW_VOLUME = 0.2, 0.35
 MAX_VOLUME, HIGH_VOLUME = 10.0, 3.0
 MIN_LABEL_CUSTOMERS = 30  # below, one lucky customer decides the metric
 
@@ -211,7 +211,7 @@ def _check_gaps(gate: str, silences: Sequence[Silence], most: int, first_day: da
     start = first_day + timedelta(days=longest.start_day)
     message = (
         f"no sale on {longest.n_days} days from {start}, about {longest.expected_rows:.0f} were due; "
-        f"{len(silences)} such gaps; look whether days of the export are missing"
+        f"{len(silences)} such gap{'s' if len(silences) > 1 else ''}; look whether days of the export are missing"
     )
     return Gate(gate, "failed" if longest.n_days > most else "warning", longest.n_days, most, message)
 

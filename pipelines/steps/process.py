@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -19,6 +18,7 @@ from pipelines.edge import run_app
 from pipelines.errors import ArtefactError, DataGateError
 from pipelines.lake import Lake, open_lake
 from pipelines.logs import get_logger
+from pipelines.settings import lake_uri
 from pipelines.steps.manifest import manifest_key, step_folder
 from pipelines.steps.step import StepManifest, read_manifest, run_step
 
@@ -180,7 +180,7 @@ def main(
 ) -> None:
     """Index the purchases, split them at the cutoff and gate on quality; prints the facts as one JSON line."""
     manifest = process(
-        open_lake(lake or os.environ.get("S3_DATA_LAKE_BUCKET", "")),
+        open_lake(lake_uri(lake)),
         run_id=run_id,
         cutoff_date=cutoff_date,
         horizon_days=horizon_days,
