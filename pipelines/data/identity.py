@@ -16,9 +16,15 @@ SETTLED_NS = 2_000_000_000
 log = get_logger()
 
 
-def content_sha256s(lake: Lake, files: Mapping[str, SourceFile], now: datetime) -> dict[str, str]:
-    """Give table → sha256 of its file; files whose identity is known from an earlier run are not read."""
-    return {table: _content_sha256(lake, file, now) for table, file in files.items()}
+def content_identities(lake: Lake, files: Mapping[str, SourceFile], now: datetime) -> dict[str, str]:
+    """Give table → what stands for its file's content; files whose identity is known from before are not read.
+
+    Of a local file this is its sha256. An object on S3 is known by its ETag: hashing it first would fetch it twice.
+    """
+    return {
+        table: f"etag:{file.etag}:{file.size_bytes}" if file.etag else _content_sha256(lake, file, now)
+        for table, file in files.items()
+    }
 
 
 def _content_sha256(lake: Lake, file: SourceFile, now: datetime) -> str:

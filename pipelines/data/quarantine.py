@@ -74,7 +74,7 @@ class Quarantine:
 
 
 class Replay:
-    """Mended rows by their places in the source: they stand in for the rejects of the same places, and for no others."""
+    """Mended rows by their places in the source: they stand in for the rejects of these places, and no others."""
 
     def __init__(self, rows: pl.DataFrame) -> None:
         self.rows = rows
@@ -129,11 +129,11 @@ class Replay:
         stray = rows.join(self._claimed, on=PLACE, how="anti")
         if len(stray):
             raise UsageError(
-                f"replay: {file} line {stray['line'][0]} is not among the rejected rows of this source, so taking it in "
-                "would count it twice; replay onto the source that the quarantine came from"
+                f"replay: {file} line {stray['line'][0]} is not among the rejected rows of this source, so taking it "
+                "in would count it twice; replay onto the source that the quarantine came from"
             )
         empty = pl.lit(None, pl.String)
-        return rows.select("file", "line", problem=empty, text=empty, *[pl.col(name) for name in columns])
+        return rows.select("file", "line", empty.alias("problem"), empty.alias("text"), *columns)
 
     def check_files(self, files: Sequence[str]) -> None:
         """Raise UsageError when rows name a file that the source does not have."""

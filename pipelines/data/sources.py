@@ -37,6 +37,10 @@ class SourceFile(Protocol):
     def etag(self) -> str | None:
         """The store's own name for the content, where it has one."""
 
+    @property
+    def sha256(self) -> str | None:
+        """Of the content, once reading has told it."""
+
     def open(self) -> AbstractContextManager[BinaryIO]:
         """Read from the beginning; raises TryAgainError when the file changes meanwhile."""
 

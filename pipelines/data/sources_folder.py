@@ -27,6 +27,10 @@ class LocalFile:
         return None
 
     @property
+    def sha256(self) -> None:
+        return None
+
+    @property
     def identity(self) -> Mapping[str, str | int]:
         return _identity(self.path.stat()) | {"path": str(self.path.resolve())}
 

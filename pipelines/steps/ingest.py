@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.data.identity import content_sha256s
+from pipelines.data.identity import content_identities
 from pipelines.data.sources import FileSource, Source, open_source
 from pipelines.edge import run_app
 from pipelines.errors import DataGateError, UsageError
@@ -77,12 +77,16 @@ def _adopt(lake: Lake, run_id: str, earlier: StepManifest) -> StepManifest:
 def _ingest_source(
     lake: Lake, request: IngestRequest, source: Source, *, now: datetime, force: bool, earlier: StepManifest | None
 ) -> StepManifest:
-    facts = {"uri": source.uri, "kind": source.kind, "files": {}}
+    facts: dict[str, Any] = {"uri": source.uri, "kind": source.kind, "files": {}}
     inputs = {"shop": source.uri}
     if isinstance(source, FileSource):
-        inputs = content_sha256s(lake, source.files, now)
+        inputs = content_identities(lake, source.files, now)
         facts["files"] = {
-            file.name: {"size_bytes": file.size_bytes, "sha256": inputs[table]} for table, file in source.files.items()
+            file.name: {
+                "size_bytes": file.size_bytes,
+                **({"etag": file.etag} if file.etag else {"sha256": inputs[table]}),
+            }
+            for table, file in source.files.items()
         }
     if earlier is not None:
         _check_unchanged(earlier, facts)
@@ -144,6 +148,10 @@ def _work(
         except DataGateError as error:
             kept = _keep_refused(lake, request.run_id, out)
             raise DataGateError(f"{error}\n{kept}" if kept else str(error)) from error
+    if isinstance(source, FileSource):
+        for file in source.files.values():
+            if file.sha256:
+                source_facts["files"][file.name]["sha256"] = file.sha256
     return {**facts, "source": source_facts}
 
 
@@ -160,8 +168,8 @@ def _keep_refused(lake: Lake, run_id: str, out: Path) -> str:
 
 
 def _check_unchanged(earlier: StepManifest, facts: Mapping[str, Any]) -> None:
-    before = {name: file["sha256"] for name, file in earlier.facts["source"]["files"].items()}
-    after = {name: file["sha256"] for name, file in facts["files"].items()}
+    before = {name: file.get("etag") or file["sha256"] for name, file in earlier.facts["source"]["files"].items()}
+    after = {name: file.get("etag") or file["sha256"] for name, file in facts["files"].items()}
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if changed:
         raise UsageError(

@@ -1,7 +1,9 @@
-"""Write a synthetic shop as Kaggle's CSV files: python -m pipelines.data.synthetic --customers 200 --seed 7 --out DIR."""
+"""Write a synthetic shop as Kaggle's CSV files.
+
+python -m pipelines.data.synthetic --customers 200 --seed 7 --out DIR."""
 
 import json
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +16,7 @@ from pipelines.data.synthetic.shop import Shop
 from pipelines.data.synthetic.size import LAST_DAY, ShopSize
 from pipelines.data.synthetic.tables import articles_table, customers_table, transactions_tables
 from pipelines.edge import run_app
+from pipelines.errors import UsageError
 
 DEFAULT = ShopSize()
 app = typer.Typer(add_completion=False)
@@ -27,12 +30,14 @@ def write(
     weeks: int = DEFAULT.weeks,
     transactions: Annotated[int, typer.Option(help="aimed at; 0 = as many as such a shop has")] = 0,
     seed: int = DEFAULT.seed,
-    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="last day to write")] = datetime.combine(
-        LAST_DAY, datetime.min.time()
-    ),
+    until: Annotated[str, typer.Option(help="last day to write: the same shop, seen earlier")] = str(LAST_DAY),
 ) -> None:
     """Write a synthetic shop in Kaggle's format; the same arguments give the same bytes."""
-    shop = Shop(ShopSize(customers, articles, weeks, transactions, seed, until.date()))
+    try:
+        last_day = date.fromisoformat(until)
+    except ValueError:
+        raise UsageError(f"--until {until!r} is not a date YYYY-MM-DD") from None
+    shop = Shop(ShopSize(customers, articles, weeks, transactions, seed, last_day))
     n_transactions = write_csv(shop, out)
     print(json.dumps({"source": shop.size.uri, "out": str(out), "n_transactions": n_transactions}))
 

@@ -58,7 +58,7 @@ class Demand:
         comeback_A = shop.comes_back_A & (age_A > 52) & ~basic_A
         age_A = np.where(comeback_A, age_A - 52, age_A)
         is_live_A = (age_A > 0) & (age_A < shop.life_A)
-        weight_A = shop.popularity_A * np.exp(self._trend_P[shop.product_A])
+        weight_A: NDArray[np.float64] = shop.popularity_A.astype(np.float64) * np.exp(self._trend_P[shop.product_A])
         weight_A *= _life_curve(age_A, shop.life_A, basic_A)
         seasonal = np.exp(1.1 * np.cos(2 * np.pi * (week_of_year - self._best_week_A) / 52.2)) / 1.3
         weight_A *= np.where(self._best_week_A > 0, seasonal, 1.0)
