@@ -3,6 +3,7 @@
 Files go to `{folder}/{run_id}/…` first, the manifest comes last: a step without a manifest has not happened.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,8 +43,9 @@ def run_step(
     content_sha256 of the manifests that are read. Killed anywhere, the same call starts over and ends with the same
     bytes; `force` does so although the work is done.
     """
-    step_folder(step, run_id)
-    fingerprint = step_fingerprint(step, parameters, inputs, code, libraries)
+    folder = step_folder(step, run_id)
+    given = json.loads(canonical_json(dict(parameters)))
+    fingerprint = step_fingerprint(step, given, inputs, code, libraries)
     started = time.monotonic()
     with log_context(step=step, run_id=run_id):
         done = None if force else _find_done(lake, step, run_id, fingerprint)
@@ -52,20 +54,20 @@ def run_step(
             lake.write_bytes(manifest_key(step, run_id), manifest.to_json())
             log.info("step_reused", produced_by=manifest.produced_by, seconds=_since(started))
             return manifest
-        log.info("step_started", parameters=dict(parameters), fingerprint=fingerprint)
+        log.info("step_started", parameters=given, fingerprint=fingerprint)
         with lake.scratch() as scratch:
             output = scratch / "output"
             output.mkdir()
-            facts = dict(work(output))
+            facts = json.loads(canonical_json(dict(work(output))))  # as a reader will see them: tuples are lists
             worked = time.monotonic()
-            files = _publish(lake, step_folder(step, run_id), output)
+            files = _publish(lake, folder, output)
         manifest = StepManifest(
             step=step,
             run_id=run_id,
             produced_by=run_id,
             fingerprint=fingerprint,
             inputs=dict(inputs),
-            parameters=dict(parameters),
+            parameters=given,
             files=files,
             facts=facts,
         )
@@ -83,7 +85,8 @@ def run_step(
 
 def _find_done(lake: Lake, step: str, run_id: str, fingerprint: str) -> StepManifest | None:
     """Find finished work of that fingerprint whose files are all there."""
-    for key in (index_key(step, fingerprint), manifest_key(step, run_id)):  # the second: killed before the index
+    index, own = index_key(step, fingerprint), manifest_key(step, run_id)
+    for key in (index, own):  # a run that was killed between the two has only its own
         try:
             manifest = StepManifest.from_json(lake.read_bytes(key), lake.uri_of(key))
         except LakeKeyMissing:
@@ -96,6 +99,9 @@ def _find_done(lake: Lake, step: str, run_id: str, fingerprint: str) -> StepMani
         stored = lake.sizes(f"{step_folder(step, manifest.produced_by)}/")
         lost = sorted(name for name, file in manifest.files.items() if stored.get(file.key) != file.size_bytes)
         if not lost:
+            if key == own:
+                origin = manifest.model_copy(update={"run_id": manifest.produced_by})
+                lake.write_bytes(index, origin.to_json())
             return manifest
         log.warning("files_lost", produced_by=manifest.produced_by, files=lost)
     return None
