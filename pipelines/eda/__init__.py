@@ -1,1 +1,1 @@
-"""Statistics and the report that people read."""
+"""Explore the processed purchases: statistics, drift, what stands out, and one HTML report."""

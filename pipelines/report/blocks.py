@@ -45,6 +45,7 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Findings:
     findings: Sequence[Finding]
+    title: str = ""
     kind: ClassVar[str] = "findings"
 
 

@@ -31,6 +31,7 @@ def render_page(
     blocks = [*lead, *(block for section in sections for block in section.blocks)]
     charts = [block for block in blocks if isinstance(block, Chart)]
     spec_numbers = {id(chart): number for number, chart in enumerate(charts)}
+    lonely = _lonely(lead).union(*(_lonely(section.blocks) for section in sections))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipelines.report", "templates"),
         autoescape=True,
@@ -49,6 +50,7 @@ def render_page(
         footer=footer,
         tone_labels=TONE_LABELS,
         spec_number=lambda chart: spec_numbers[id(chart)],
+        is_wide=lambda chart: chart.wide or id(chart) in lonely,
         specs=_script_json([_page_spec(chart.spec) for chart in charts]),
         configs=_script_json({"light": vega_config(LIGHT), "dark": vega_config(DARK)}),
         css=Markup(_asset("page.css")),
@@ -60,6 +62,19 @@ def render_page(
 def _page_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Drop what the page decides itself: the look, and the schema's address."""
     return {key: value for key, value in spec.items() if key not in {"$schema", "config"}}
+
+
+def _lonely(blocks: Sequence[Block]) -> set[int]:
+    """Find the charts of half width that have no neighbour to share their row with."""
+    lonely: set[int] = set()
+    waiting: Chart | None = None
+    for block in (*blocks, None):
+        if isinstance(block, Chart) and not block.wide:
+            waiting = None if waiting else block
+        elif waiting:
+            lonely.add(id(waiting))
+            waiting = None
+    return lonely
 
 
 def _with_anchors(sections: Sequence[Section]) -> list[tuple[str, Section]]:
