@@ -87,13 +87,34 @@ class HealthResponse(BaseModel):
     last_refusal: str | None = Field(description="Why the newest champion is not the one that answers, if so.")
 
 
+# status → what it means, and the code and message of an example
 _FAULTS = {
-    400: "The body is not JSON, or a key is given twice.",
-    413: "The body is larger than 64 KiB.",
-    422: "A field is unknown, of the wrong type or out of range.",
-    429: "Too many requests wait; Retry-After says when to come back.",
-    503: "No model is loaded; /healthz says why.",
+    400: ("The body is not JSON, or a key is given twice.", "duplicate_key", "'top_k' is given twice"),
+    413: ("The body is larger than 64 KiB.", "body_too_large", "the body is larger than 65,536 bytes"),
+    422: (
+        "A field is unknown, of the wrong type or out of range.",
+        "invalid_request",
+        "article_ids[0] is a number, expected a string; a string keeps the leading zero",
+    ),
+    429: (
+        "Too many requests wait; Retry-After says when to come back.",
+        "overloaded",
+        "512 requests wait already; try again in a second",
+    ),
+    503: (
+        "No model is loaded.",
+        "no_model",
+        "no model is loaded: lake/registry/champion.json: no champion (No such file or directory)",
+    ),
 }
+
+
+def fault(status: int) -> dict[str, Any]:
+    """Document one status with an example of its envelope."""
+    meaning, code, message = _FAULTS[status]
+    example = {"error": {"code": code, "message": message, "request_id": "84c8f7ab9116073f"}}
+    return {"model": ErrorResponse, "description": meaning, "content": {"application/json": {"example": example}}}
+
 
 # The route is answered by inference.predict before FastAPI is asked; this declares it for the documentation.
 documented = APIRouter()
@@ -103,7 +124,8 @@ documented = APIRouter()
     "/predict",
     summary="Recommend articles",
     tags=["recommendations"],
-    responses={status: {"model": ErrorResponse, "description": text} for status, text in _FAULTS.items()},
+    response_description="Distinct articles, best first.",
+    responses={status: fault(status) for status in _FAULTS},
     openapi_extra={"requestBody": {"content": {"application/json": {"examples": REQUEST_EXAMPLES}}}},
 )
 async def predict(request: PredictRequest) -> PredictResponse:

@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from inference.api import ErrorResponse, HealthResponse, documented
+from inference.api import HealthResponse, documented, fault
 from inference.batching import Batcher
 from inference.champion import open_source
 from inference.errors import RequestRefused
@@ -27,6 +27,11 @@ from inference.telemetry import Metrics
 
 API_VERSION = "1"  # of the HTTP interface; a model's own is in every answer
 TITLE = "Fashion recommendations"
+DESCRIPTION = """What a customer is likely to buy next, from purchases or from what customers alike buy.
+
+Ask `/predict`; `/healthz` says which model answers. Every error has the same envelope with a `request_id`, which is
+also in `X-Request-ID` and in the log.
+"""
 CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -55,7 +60,7 @@ def create_app(swap: Swap, metrics: Metrics) -> FastAPI:
     @app.get(
         "/healthz",
         response_model=HealthResponse,
-        responses={503: {"model": ErrorResponse, "description": "No model is loaded; the message says why."}},
+        responses={503: fault(503)},
         tags=["operation"],
         summary="Say which model answers",
     )
@@ -99,7 +104,7 @@ def _add_documentation(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             routes = [*documented.routes, *app.routes]
-            app.openapi_schema = get_openapi(title=TITLE, version=API_VERSION, routes=routes)
+            app.openapi_schema = get_openapi(title=TITLE, version=API_VERSION, description=DESCRIPTION, routes=routes)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema

@@ -252,7 +252,8 @@ class Engine:
         expected = (2, self._max_k)
         if indices_BK.shape != expected or scores_BK.shape != expected:
             what = f"it answers shapes {indices_BK.shape} and {scores_BK.shape}, expected {expected}"
-            raise GraphRefused(what, where=where, mend=MEND)
+            mend = "export a graph that answers every top_k up to min(n_live, max_top_k + max_history)"
+            raise GraphRefused(what, where=where, mend=mend)
         indices_K, scores_K = indices_BK[0], scores_BK[0]
         if not np.isfinite(scores_BK).all():
             raise GraphRefused("it answers scores that are not finite", where=where, mend=MEND)
