@@ -39,7 +39,7 @@ demo: $(SETUP)  ## the whole way on synthetic data: purchases in, a trained mode
 	@$(BIN)/python -m pipelines.demo --lake $(LAKE) --customers $(CUSTOMERS)
 
 test: $(SETUP)  ## run the tests on two processes (PYTEST_ARGS="-k lake" for some of them)
-	@$(BIN)/python -m pytest -n 2 -p no:cacheprovider $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -p no:cacheprovider $(PYTEST_ARGS)
 
 check: $(SETUP)  ## lint, types, and that the rendered YAML is current
 	@$(BIN)/ruff check .

@@ -43,7 +43,8 @@ LOOK_AT_FIGURES = """() => [...document.querySelectorAll("figure")].map((figure)
 })"""
 
 
-@pytest.fixture(scope="session")
+# Not for the session: playwright keeps an event loop running in this thread, under which asyncio.run refuses to work.
+@pytest.fixture(scope="module")
 def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Visit]]:
     """Open a page in Chromium and report what was drawn, logged and asked of the network."""
     sync_api = pytest.importorskip("playwright.sync_api")
