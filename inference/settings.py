@@ -18,7 +18,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
-    api_host: str = "0.0.0.0"  # a pod's server must be reached from outside; API_HOST=127.0.0.1 at home
+    api_host: str = "127.0.0.1"
+    """The image sets 0.0.0.0; started by hand, the server is nobody else's."""
     api_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """0 takes a free port and logs it."""
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)] = "info"
