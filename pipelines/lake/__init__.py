@@ -18,6 +18,8 @@ def open_lake(uri: str) -> Lake:
         )
     scheme, separator, _ = uri.partition("://")
     if not separator:
+        if uri.lower().startswith(("s3:", "file:")):
+            raise UsageError(f"lake {uri!r} lacks slashes; write s3://bucket/prefix or file:///absolute/path")
         return LocalLake(Path(uri))
     match scheme.lower():
         case "file":

@@ -13,22 +13,30 @@ RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # polars keeps the number only i
 
 
 @contextmanager
-def os_errors_explained(where: str) -> Iterator[None]:
-    """Turn full disks and missing permissions into errors of the lake; others pass."""
+def full_disk_explained(where: str) -> Iterator[None]:
+    """Turn a full disk into LakeFull, whatever library met it; all else passes."""
     try:
         yield
     except PipelineError:
         raise
     except Exception as error:
-        number, place = _errno(error), getattr(error, "filename", None) or where
-        if number in FULL:
-            raise LakeFull(
-                f"no space is left for {place}; free some or choose another place, then run again"
-            ) from error
-        if number in REFUSED and isinstance(error, OSError):
-            reason = (error.strerror or str(error)).lower()
-            raise LakeRefused(f"cannot use {place}: {reason}; check its owner and mode, or choose another") from error
-        raise
+        if _errno(error) not in FULL:
+            raise
+        place = getattr(error, "filename", None) or where
+        raise LakeFull(f"no space is left for {place}; free some or choose another place, then run again") from error
+
+
+@contextmanager
+def os_errors_explained(where: str) -> Iterator[None]:
+    """Turn full disks and missing permissions into errors of the lake; others pass."""
+    try:
+        with full_disk_explained(where):
+            yield
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        place, reason = error.filename or where, (error.strerror or str(error)).lower()
+        raise LakeRefused(f"cannot use {place}: {reason}; check its owner and mode, or choose another") from error
 
 
 def _errno(error: Exception) -> int | None:

@@ -4,12 +4,12 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pipelines.errors import LakeConflict, LakeDamaged, LakeKeyMissing
 from pipelines.lake.base import FileEntry, Lake, check_content, checked_key, checked_upload, file_sha256
-from pipelines.lake.faults import os_errors_explained
+from pipelines.lake.faults import full_disk_explained, os_errors_explained
 from pipelines.lake.scratch import locked, scratch_folder
 
 
@@ -63,7 +63,8 @@ class LocalLake(Lake):
                     path = Path(folder, name)
                     key = path.relative_to(self.root).as_posix()
                     if key.startswith(prefix):
-                        found[key] = path.stat().st_size
+                        with suppress(FileNotFoundError):  # deleted since it was listed
+                            found[key] = path.stat().st_size
         return found
 
     def delete(self, key: str) -> None:
@@ -91,8 +92,11 @@ class LocalLake(Lake):
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        with self._explained(".scratch"), scratch_folder(self.root / ".scratch") as folder:
-            yield folder
+        with ExitStack() as held:
+            with self._explained(".scratch"):
+                folder = held.enter_context(scratch_folder(self.root / ".scratch"))
+            with full_disk_explained(str(folder)):  # permissions and such are the affair of whoever works there
+                yield folder
 
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)

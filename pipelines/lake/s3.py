@@ -6,7 +6,7 @@ import secrets
 import tempfile
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256 as hash_sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from tenacity import Retrying, retry_if_exception, retry_if_exception_type, stop
 
 from pipelines.errors import LakeConflict, LakeDamaged, LakeKeyMissing, LakeRefused, UsageError
 from pipelines.lake.base import FileEntry, Lake, check_content, checked_key, checked_upload, file_sha256
-from pipelines.lake.faults import os_errors_explained
+from pipelines.lake.faults import full_disk_explained, os_errors_explained
 from pipelines.lake.s3_faults import s3_errors_explained, status_of
 from pipelines.lake.scratch import scratch_folder
 
@@ -158,9 +158,11 @@ class S3Lake(Lake):
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         root = Path(tempfile.gettempdir(), f"fashion-lake-{os.getuid()}")
-        with os_errors_explained(str(root)):
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with scratch_folder(root) as folder:
+        with ExitStack() as held:
+            with os_errors_explained(str(root)):
+                root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder = held.enter_context(scratch_folder(root))
+            with full_disk_explained(f"{folder} (TMPDIR says where such folders go)"):
                 yield folder
 
     def close(self) -> None:

@@ -109,7 +109,8 @@ def _find_done(lake: Lake, step: str, run_id: str, fingerprint: str) -> StepMani
 
 def _publish(lake: Lake, folder: str, output: Path) -> dict[str, FileEntry]:
     """Move what the work wrote into the lake."""
-    paths = {path.relative_to(output).as_posix(): path for path in sorted(output.rglob("*")) if not path.is_dir()}
+    written = (path for path in sorted(output.rglob("*")) if path.is_symlink() or not path.is_dir())
+    paths = {path.relative_to(output).as_posix(): path for path in written}
     for name, path in paths.items():
         if path.is_symlink() or name in RESERVED_NAMES:
             raise ArtefactError(f"the step wrote {name!r}, which is a link or a name that the lake keeps for itself")

@@ -65,6 +65,7 @@ def test_a_folder_is_a_lake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uri
     [
         ("", "no lake is given; pass --lake"),
         ("gs://bucket", "unknown scheme 'gs'; known are a folder, file:// and s3://"),
+        ("s3:/bucket", "lacks slashes; write s3://bucket/prefix"),
         ("file://lake", "names the host 'lake'"),
         ("s3://", "'' is no bucket name"),
         ("s3://My_Bucket/x", "'My_Bucket' is no bucket name"),
@@ -163,6 +164,11 @@ def test_a_disk_that_fills_up_during_the_work_leaves_no_half_step(small_disk: Pa
         run_step(lake, step="ingest", run_id="r1", parameters={}, inputs={}, code=[], work=work)
     assert lake.list() == []
     assert not any((small_disk / "lake/.scratch").glob("*/*"))
+
+
+def test_a_bug_in_the_work_is_not_taken_for_a_fault_of_the_lake(tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError), open_lake(str(tmp_path / "lake")).scratch() as scratch:
+        scratch.mkdir()
 
 
 def test_scratch_of_killed_processes_is_cleared_and_of_living_ones_kept(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A lake on S3: what the server, the network and the credentials can do to it."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,10 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import boto3
 import pytest
 
-from pipelines.errors import LakeConflict, LakeRefused, LakeUnreachable
+from pipelines.errors import LakeConflict, LakeFull, LakeRefused, LakeUnreachable
 from pipelines.lake import FileEntry, Lake, open_lake
 from tests.conftest import S3Server, free_ports
 from tests.pipelines.lake.cutting_proxy import CuttingProxy
@@ -40,7 +40,7 @@ def every_use(lake: Lake, tmp_path: Path) -> dict[str, Callable[[], object]]:
     }
 
 
-def test_missing_bucket_is_named_whatever_is_asked(s3_bucket: str, tmp_path: Path) -> None:
+def test_missing_bucket_is_named_whatever_is_asked(s3_server: S3Server, s3_bucket: str, tmp_path: Path) -> None:
     lake = open_lake(f"s3://no-such-{s3_bucket}/lake")
     for name, use in every_use(lake, tmp_path).items():
         with pytest.raises(LakeRefused) as caught:
@@ -48,7 +48,9 @@ def test_missing_bucket_is_named_whatever_is_asked(s3_bucket: str, tmp_path: Pat
         assert f"the bucket 'no-such-{s3_bucket}' does not exist" in str(caught.value), name
         assert "create it" in str(caught.value)
         assert caught.value.exit_code == 2
-    assert f"no-such-{s3_bucket}" not in _buckets()  # nor was it made by writing
+    assert f"no-such-{s3_bucket}" not in {
+        bucket["Name"] for bucket in s3_server.client.list_buckets()["Buckets"]
+    }  # nor was it made by writing
     lake.close()
 
 
@@ -77,6 +79,17 @@ def test_wrong_credentials_say_which_part_is_wrong(
         assert f"s3://{s3_bucket}/lake" in str(caught.value)
         assert "wrong" not in str(caught.value)  # no secret in a message
     lake.close()
+
+
+def test_an_unknown_profile_is_named(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    with pytest.raises(LakeRefused, match="no-such-profile"):
+        open_lake(f"s3://{s3_bucket}")
+
+
+def test_full_scratch_says_how_to_move_it(s3_lake: Lake) -> None:
+    with pytest.raises(LakeFull, match="TMPDIR says where"), s3_lake.scratch():
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_reader_without_permission_to_write_is_told_so(
@@ -119,11 +132,13 @@ def test_an_endpoint_that_is_no_address_is_a_usage_error(s3_bucket: str, monkeyp
         open_lake(f"s3://{s3_bucket}/lake").exists("a")
 
 
-def test_objects_carry_checksums_that_other_tools_can_check(s3_bucket: str, s3_lake: Lake, tmp_path: Path) -> None:
+def test_objects_carry_checksums_that_other_tools_can_check(
+    s3_server: S3Server, s3_bucket: str, s3_lake: Lake, tmp_path: Path
+) -> None:
     (tmp_path / "big").write_bytes(os.urandom(20 << 20))
     entry = s3_lake.upload(tmp_path / "big", "big")
     s3_lake.write_bytes("small", b"x")
-    client = boto3.client("s3")
+    client = s3_server.client
     for key, parts in (("big", 3), ("small", None)):
         stored = client.get_object_attributes(
             Bucket=s3_bucket, Key=f"lake/{key}", ObjectAttributes=["Checksum", "ObjectParts", "ObjectSize"]
@@ -133,7 +148,6 @@ def test_objects_carry_checksums_that_other_tools_can_check(s3_bucket: str, s3_l
         assert "ChecksumSHA256" in head
         assert len(head["Metadata"]["sha256"]) == 64
     assert client.head_object(Bucket=s3_bucket, Key="lake/big")["Metadata"]["sha256"] == entry.sha256
-    client.close()
 
 
 def test_two_lakes_in_one_bucket_do_not_see_each_other(s3_bucket: str, s3_lake: Lake) -> None:
@@ -146,10 +160,8 @@ def test_two_lakes_in_one_bucket_do_not_see_each_other(s3_bucket: str, s3_lake: 
     other.close()
 
 
-def test_folder_marks_of_consoles_are_no_files(s3_bucket: str, s3_lake: Lake) -> None:
-    client = boto3.client("s3")
-    client.put_object(Bucket=s3_bucket, Key="lake/raw/", Body=b"")
-    client.close()
+def test_folder_marks_of_consoles_are_no_files(s3_server: S3Server, s3_bucket: str, s3_lake: Lake) -> None:
+    s3_server.client.put_object(Bucket=s3_bucket, Key="lake/raw/", Body=b"")
     s3_lake.write_bytes("raw/a", b"x")
     assert s3_lake.list() == ["raw/a"]
 
@@ -210,10 +222,3 @@ def test_boto3_is_not_imported_for_a_folder(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-def _buckets() -> list[str]:
-    client = boto3.client("s3")
-    names = [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
-    client.close()
-    return names

@@ -187,12 +187,13 @@ def test_names_of_the_step_itself_are_refused(lake: Lake, name: str) -> None:
     assert lake.list() == []
 
 
-def test_links_are_refused(lake: Lake) -> None:
+@pytest.mark.parametrize("target", ["/etc/passwd", "/etc"], ids=["file", "folder"])
+def test_links_are_refused(lake: Lake, target: str) -> None:
     def work(folder: Path) -> dict[str, Any]:
-        (folder / "passwd").symlink_to("/etc/passwd")
+        (folder / "link").symlink_to(target)
         return {}
 
-    with pytest.raises(ArtefactError, match="the step wrote 'passwd', which is a link"):
+    with pytest.raises(ArtefactError, match="the step wrote 'link', which is a link"):
         run(lake, work)
     assert lake.list() == []
 
