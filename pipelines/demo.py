@@ -45,7 +45,7 @@ def main(
     source = f"synthetic://?customers={customers}&seed=7"
     console.print(f"[bold]1 · Pipeline[/]  {source} → {lake}  (finished steps are recognised and skipped)")
     result = run_pipeline(source, lake, dict(os.environ))
-    console.print(f"    {quality_line(result)}")
+    console.print(f"    {quality_line(result)}", soft_wrap=True)
 
     model_uri = f"{lake.rstrip('/')}/registry" if result["promoted"] else result["bundle"]
     console.print(f"\n[bold]2 · Service[/]   python -m inference on {model_uri}")
@@ -121,7 +121,7 @@ def choose_shopper(lake: Lake, run_id: str) -> Shopper:
 
 
 def article_names(lake: Lake, run_id: str, article_ids: list[str]) -> dict[str, str]:
-    """Look up what the articles are called, for people: `Ella tee · T-shirt · Black`."""
+    """Look up what the articles are called, for people: `Ella tee · Black`."""
     import polars as pl
 
     entry = read_manifest(lake, "process", run_id).files["articles.parquet"]
@@ -131,7 +131,9 @@ def article_names(lake: Lake, run_id: str, article_ids: list[str]) -> dict[str, 
             .filter(pl.col("article_id").is_in(article_ids))
             .select(
                 "article_id",
-                pl.concat_str("prod_name", "product_type", "colour_group", separator=" · ", ignore_nulls=True),
+                pl.concat_str(
+                    pl.coalesce("prod_name", "product_type"), "colour_group", separator=" · ", ignore_nulls=True
+                ),
             )
             .collect()
         )
@@ -151,12 +153,13 @@ def answer_table(shopper: Shopper, answer: Mapping[str, Any], names: Mapping[str
 
 
 def next_steps(result: Mapping[str, Any], lake: str, shopper: Shopper) -> str:
-    """Say where to look and what to try."""
+    """Say where to look and what to try; a step without a report is not mentioned."""
     request = json.dumps({"customer_id": shopper.customer_id, "top_k": 5})
+    places = {"the data": result["eda_report"], "the model": result["report"], "the bundle": result["bundle"]}
+    look_at = "\n".join(f"  {name:<12} {uri}" for name, uri in places.items() if uri)
     return f"""
 Look at
-  the data     {result["eda_report"]}
-  the model    {result["report"]}
+{look_at}
 Try
   make serve LAKE={lake}
   curl -s localhost:8080/predict -H 'Content-Type: application/json' -d '{request}'

@@ -22,6 +22,7 @@ RESULT = {
     "baselines": {"popularity": {"map_at_12": 0.01}, "repurchase": {"map_at_12": 0.02}},
     "report": "lake/artifacts/r1/report.html",
     "eda_report": "lake/eda/r1/report.html",
+    "bundle": "lake/registry/bundles/v7",
 }
 SHOPPER = Shopper("ann", ["0000000001"], 1)
 
@@ -44,9 +45,9 @@ def folder_lake(tmp_path: Path) -> Lake:
             {
                 "article_index": [0, 1, 2],
                 "article_id": ["0000000001", "0000000002", "0000000003"],
-                "prod_name": ["Ella tee", "Jade jeans", "Bow hat"],
-                "product_type": ["T-shirt", "Trousers", None],
-                "colour_group": ["Black", "Blue", "Red"],
+                "prod_name": ["Ella tee", "Jade jeans", None],
+                "product_type": ["T-shirt", "Trousers", "Hat"],
+                "colour_group": ["Black", None, "Red"],
             }
         ).write_parquet(output / "articles.parquet")
         return {}
@@ -61,8 +62,8 @@ def test_the_shopper_bought_most_in_the_last_four_weeks_and_is_shown_newest_firs
 
 
 def test_articles_have_names_and_missing_parts_are_left_out(folder_lake: Lake) -> None:
-    names = article_names(folder_lake, "r1", ["0000000001", "0000000003", "9999999999"])
-    assert names == {"0000000001": "Ella tee · T-shirt · Black", "0000000003": "Bow hat · Red"}
+    names = article_names(folder_lake, "r1", ["0000000001", "0000000002", "0000000003", "9999999999"])
+    assert names == {"0000000001": "Ella tee · Black", "0000000002": "Jade jeans", "0000000003": "Hat · Red"}
 
 
 def test_a_run_without_data_says_which_step_to_run(tmp_path: Path) -> None:
@@ -97,6 +98,7 @@ def test_next_steps_name_both_reports_and_a_request_to_copy() -> None:
     words = next_steps(RESULT, "./lake", SHOPPER)
     assert "lake/eda/r1/report.html" in words
     assert "lake/artifacts/r1/report.html" in words
+    assert "None" not in next_steps(RESULT | {"report": None}, "./lake", SHOPPER)
     assert """-d '{"customer_id": "ann", "top_k": 5}'""" in words
 
 
