@@ -149,6 +149,12 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
         opened.close()
 
 
+@pytest.fixture
+def folder_lake(tmp_path: Path) -> Lake:
+    """Give a lake for what does not depend on where it is stored."""
+    return open_lake(str(tmp_path / "lake"))
+
+
 @pytest.fixture(autouse=True)
 def _quiet_logs() -> None:
     """Send events to stderr as in a pod, from warnings up; a test of events configures its own level."""

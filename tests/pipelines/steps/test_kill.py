@@ -20,7 +20,7 @@ from pipelines.lake.local import LocalLake
 from pipelines.steps.step import StepManifest, read_manifest, run_step
 
 FORK = multiprocessing.get_context("fork")  # a child that starts in 10 ms
-N_KILLS = {True: 40, False: 8}  # on a folder, on S3
+N_KILLS = {True: 30, False: 6}  # on a folder, on S3
 # What Python reports before it touches a file or the network: the moments between which the outside changes.
 MOMENTS = ("open", "os.", "shutil.", "fcntl.", "http.client.")
 BIG = bytes(9 << 20)  # two parts of a multipart upload

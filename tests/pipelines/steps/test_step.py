@@ -87,17 +87,17 @@ def test_another_run_refers_to_the_work_that_is_done(lake: Lake) -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_other_inputs_parameters_or_code_are_other_work(lake: Lake, change: dict[str, Any]) -> None:
+def test_other_inputs_parameters_or_code_are_other_work(folder_lake: Lake, change: dict[str, Any]) -> None:
     work = Work()
-    run(lake, work)
-    assert run(lake, work, run_id="r2", **change).produced_by == "r2"
+    run(folder_lake, work)
+    assert run(folder_lake, work, run_id="r2", **change).produced_by == "r2"
     assert work.n_calls == 2
 
 
-def test_the_order_of_parameters_makes_no_difference(lake: Lake) -> None:
+def test_the_order_of_parameters_makes_no_difference(folder_lake: Lake) -> None:
     work = Work()
-    run(lake, work, parameters={"a": 1, "b": (1, 2)})
-    run(lake, work, parameters={"b": [1, 2], "a": 1})
+    run(folder_lake, work, parameters={"a": 1, "b": (1, 2)})
+    run(folder_lake, work, parameters={"b": [1, 2], "a": 1})
     assert work.n_calls == 1
 
 
@@ -181,45 +181,45 @@ def test_failed_work_leaves_nothing(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "claim.json"])
-def test_names_of_the_step_itself_are_refused(lake: Lake, name: str) -> None:
+def test_names_of_the_step_itself_are_refused(folder_lake: Lake, name: str) -> None:
     with pytest.raises(ArtefactError, match=f"the step wrote '{name}'"):
-        run(lake, Work(files={name: "{}"}))
-    assert lake.list() == []
+        run(folder_lake, Work(files={name: "{}"}))
+    assert folder_lake.list() == []
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "/etc"], ids=["file", "folder"])
-def test_links_are_refused(lake: Lake, target: str) -> None:
+def test_links_are_refused(folder_lake: Lake, target: str) -> None:
     def work(folder: Path) -> dict[str, Any]:
         (folder / "link").symlink_to(target)
         return {}
 
     with pytest.raises(ArtefactError, match="the step wrote 'link', which is a link"):
-        run(lake, work)
-    assert lake.list() == []
+        run(folder_lake, work)
+    assert folder_lake.list() == []
 
 
 @pytest.mark.parametrize("facts", [{"share": float("nan")}, {"day": object()}], ids=["nan", "object"])
-def test_facts_that_are_not_json_are_a_bug_that_publishes_nothing(lake: Lake, facts: dict[str, Any]) -> None:
+def test_facts_that_are_not_json_are_a_bug_that_publishes_nothing(folder_lake: Lake, facts: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):
-        run(lake, Work(facts=facts))
-    assert lake.list() == []
+        run(folder_lake, Work(facts=facts))
+    assert folder_lake.list() == []
 
 
-def test_facts_read_are_the_facts_returned(lake: Lake) -> None:
-    manifest = run(lake, Work(facts={"by_rule": {1: 2}, "span": ("a", "b"), "share": 0.1}))
+def test_facts_read_are_the_facts_returned(folder_lake: Lake) -> None:
+    manifest = run(folder_lake, Work(facts={"by_rule": {1: 2}, "span": ("a", "b"), "share": 0.1}))
     assert manifest.facts == {"by_rule": {"1": 2}, "span": ["a", "b"], "share": 0.1}
-    assert read_manifest(lake, "ingest", "r1") == manifest
+    assert read_manifest(folder_lake, "ingest", "r1") == manifest
 
 
 @pytest.mark.parametrize("run_id", ["", "../r", "a/b", ".hidden", "a b", "x" * 129])
-def test_run_ids_are_names(lake: Lake, run_id: str) -> None:
+def test_run_ids_are_names(folder_lake: Lake, run_id: str) -> None:
     with pytest.raises(UsageError, match="run-id"):
-        run(lake, Work(), run_id=run_id)
+        run(folder_lake, Work(), run_id=run_id)
 
 
-def test_unknown_steps_are_answered_with_the_known_ones(lake: Lake) -> None:
+def test_unknown_steps_are_answered_with_the_known_ones(folder_lake: Lake) -> None:
     with pytest.raises(UsageError, match="no step 'training'; steps are ingest, process, eda, train"):
-        run(lake, Work(), step="training")
+        run(folder_lake, Work(), step="training")
 
 
 def test_a_missing_manifest_says_which_step_to_run(lake: Lake) -> None:
@@ -228,13 +228,13 @@ def test_a_missing_manifest_says_which_step_to_run(lake: Lake) -> None:
     assert caught.value.exit_code == 4
 
 
-def test_a_manifest_changed_by_hand_is_refused(lake: Lake) -> None:
-    run(lake, Work())
-    document = json.loads(lake.read_bytes("raw/r1/manifest.json"))
+def test_a_manifest_changed_by_hand_is_refused(folder_lake: Lake) -> None:
+    run(folder_lake, Work())
+    document = json.loads(folder_lake.read_bytes("raw/r1/manifest.json"))
     document["facts"]["n_rows"] = 3
-    lake.write_bytes("raw/r1/manifest.json", json.dumps(document).encode())
+    folder_lake.write_bytes("raw/r1/manifest.json", json.dumps(document).encode())
     with pytest.raises(ArtefactError, match=r"raw/r1/manifest\.json was changed by hand or damaged"):
-        read_manifest(lake, "ingest", "r1")
+        read_manifest(folder_lake, "ingest", "r1")
 
 
 @pytest.mark.parametrize(
@@ -247,8 +247,8 @@ def test_a_manifest_changed_by_hand_is_refused(lake: Lake) -> None:
     ],
     ids=["empty", "list", "cut off", "fields missing"],
 )
-def test_a_damaged_manifest_is_refused_with_its_address(lake: Lake, text: str, reason: str) -> None:
-    lake.write_bytes("raw/r1/manifest.json", text.encode())
+def test_a_damaged_manifest_is_refused_with_its_address(folder_lake: Lake, text: str, reason: str) -> None:
+    folder_lake.write_bytes("raw/r1/manifest.json", text.encode())
     with pytest.raises(ArtefactError, match=reason) as caught:
-        read_manifest(lake, "ingest", "r1")
-    assert lake.uri_of("raw/r1/manifest.json") in str(caught.value)
+        read_manifest(folder_lake, "ingest", "r1")
+    assert folder_lake.uri_of("raw/r1/manifest.json") in str(caught.value)
