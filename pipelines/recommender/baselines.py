@@ -1,0 +1,48 @@
+"""The rules that a model must beat, on the same customers and label window.
+
+Each returns article_index [customers, k], best first, distinct; where a rule knows fewer than k articles it goes on
+with popularity, and -1 pads what even that cannot fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pipelines.recommender.interactions import Int32, Int64, Interactions
+
+POPULARITY_DAYS = 7
+
+
+def popular_articles(past: Interactions, day: int, k: int) -> Int64:
+    """Best sellers of the last 7 days, then of all time; ties by article_index."""
+    recent = np.bincount(past.article[past.day >= day - POPULARITY_DAYS], minlength=past.n_articles)
+    ever = np.bincount(past.article, minlength=past.n_articles)
+    order = np.lexsort((np.arange(past.n_articles), -ever, -recent))
+    return order[: min(k, int((ever > 0).sum()))]
+
+
+def recent_popularity(past: Interactions, customers: Int32, day: int, k: int = 12) -> Int64:
+    """Recommend the best sellers of the last 7 days to everyone."""
+    articles = np.full((len(customers), k), -1, dtype=np.int64)
+    popular = popular_articles(past, day, k)
+    articles[:, : len(popular)] = popular
+    return articles
+
+
+def repurchase_then_popularity(past: Interactions, customers: Int32, day: int, k: int = 12) -> Int64:
+    """Recommend what the customer bought, latest first, then the best sellers of the last 7 days."""
+    articles = np.full((len(customers), k), -1, dtype=np.int64)
+    popular = popular_articles(past, day, 2 * k).tolist()
+    for row, customer in enumerate(customers):
+        own = past.article[past.offsets[customer] : past.offsets[customer + 1]][::-1]
+        ranked = list(dict.fromkeys([*own[: 8 * k].tolist(), *popular]))[:k]
+        articles[row, : len(ranked)] = ranked
+    return articles
+
+
+BASELINES: dict[str, Callable[[Interactions, Int32, int, int], Int64]] = {
+    "recent_popularity": recent_popularity,
+    "repurchase_popularity": repurchase_then_popularity,
+}

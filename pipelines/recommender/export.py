@@ -1,0 +1,226 @@
+"""Write a fitted recommender as the files of a bundle, and prove that the serving engine answers as torch does."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from torch.export import Dim
+
+from inference.bundle import customer_key, load_bundle
+from inference.engine import Engine, Request
+from pipelines.errors import ArtefactError
+from pipelines.recommender.histories import histories_of
+from pipelines.recommender.interactions import Catalogue, Int32, Interactions
+from pipelines.recommender.model import Recommender
+
+MAX_TOP_K = 100
+N_PARITY_CUSTOMERS = 256
+N_GOLDEN = 24
+MIN_OVERLAP = 0.995
+OPSET = 20
+EPOCH = date(1970, 1, 1)
+INPUTS = ("history_BL", "age_days_BL", "segment_B", "top_k_1")
+OUTPUTS = ("article_index_BK", "score_BK")
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What a bundle says of the shop beside the model."""
+
+    interactions: Interactions
+    catalogue: Catalogue
+    customer_ids: Sequence[str]
+    segments: npt.NDArray[np.uint8]
+    first_day: date
+    product_types: Sequence[str | None]
+    colours: Sequence[str | None]
+    index_groups: Sequence[str | None]
+
+
+def export_onnx(recommender: Recommender, path: Path, max_history: int) -> None:
+    """Write the graph with its weights inside; the same model gives the same bytes."""
+    n_articles = recommender.signals.n_articles
+    example = (
+        torch.full((2, 3), n_articles, dtype=torch.int64),
+        torch.zeros((2, 3)),
+        torch.zeros(2, dtype=torch.int64),
+        torch.tensor([12]),
+    )
+    B, L = Dim("B", min=1, max=65536), Dim("L", min=1, max=max(max_history, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            recommender.eval(),
+            example,
+            dynamo=True,
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            dynamic_shapes=({0: B, 1: L}, {0: B, 1: L}, {0: B}, {}),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    # The exporter notes source lines and paths of this machine in every node.
+    for holder in (model, model.graph):
+        del holder.metadata_props[:]
+    for item in (
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+    ):
+        item.doc_string = ""
+        del item.metadata_props[:]
+    del model.graph.value_info[:]
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def write_bundle_files(folder: Path, recommender: Recommender, shop: Shop, day: int, max_history: int) -> None:
+    """Write every file of a bundle but the manifest; `day` is the first day that the shipped model did not see."""
+    past = shop.interactions.before(day)
+    export_onnx(recommender, folder / "model.onnx", max_history)
+    signals = recommender.signals
+    is_live = np.zeros(shop.catalogue.n_articles, dtype=np.bool_)
+    is_live[signals.live_N.numpy()] = True
+    keys = np.array([customer_key(customer_id) for customer_id in shop.customer_ids], dtype=np.uint64)
+    order = np.argsort(keys, kind="stable")
+    clash = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+    if len(clash):
+        pair = [shop.customer_ids[order[clash[0] + i]] for i in (0, 1)]
+        raise ArtefactError(f"customers {pair[0]!r} and {pair[1]!r} have the same 64-bit key; rename one of them")
+    ends = past.offsets[order + 1]
+    lengths = np.minimum(ends - past.offsets[order], max_history)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths) + np.repeat(ends - lengths, lengths)
+    first_day = (shop.first_day - EPOCH).days
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "article_ids": np.array(shop.catalogue.article_ids, dtype="S10"),
+        "is_live": is_live,
+        "customer_keys": keys[order],
+        "customer_offsets": offsets,
+        "history_articles": past.article[rows].astype(np.int32),
+        "history_days": (past.day[rows] + first_day).astype(np.int32),
+        "customer_segments": shop.segments[order],
+    }
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values, allow_pickle=False)
+    with (folder / "articles.jsonl").open("w", encoding="utf-8") as file:
+        for row in zip(
+            shop.catalogue.article_ids,
+            shop.catalogue.names,
+            shop.product_types,
+            shop.colours,
+            shop.index_groups,
+            strict=True,
+        ):
+            names = dict(zip(("article_id", "name", "product_type", "colour", "index_group"), row, strict=True))
+            file.write(json.dumps(names, ensure_ascii=False) + "\n")
+    golden = _golden_requests(recommender, shop, past, day, max_history)
+    (folder / "golden.json").write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
+
+
+def answer_with_torch(
+    recommender: Recommender,
+    past: Interactions,
+    customers: Int32,
+    segments: npt.NDArray[np.uint8],
+    day: int,
+    max_history: int,
+    k: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Answer known customers without the serving engine: article_index and score, [B, k] each."""
+    history = histories_of(past, customers, day, max_history)
+    with torch.inference_mode():
+        index_BK, score_BK = recommender(
+            torch.from_numpy(history.history_BL),
+            torch.from_numpy(history.age_days_BL),
+            torch.from_numpy(segments[customers].astype(np.int64)),
+            torch.tensor([min(k, recommender.signals.n_candidates)]),
+        )
+    return index_BK.numpy(), score_BK.numpy()
+
+
+def _spread(past: Interactions, n: int) -> Int32:
+    """Choose up to n customers evenly by length of history, the longest included; ties by customer_index."""
+    lengths = np.diff(past.offsets)
+    order = np.lexsort((np.arange(len(lengths)), lengths))
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(n, len(order))).astype(np.int64))]
+    return chosen.astype(np.int32)
+
+
+def _golden_requests(
+    recommender: Recommender, shop: Shop, past: Interactions, day: int, max_history: int
+) -> list[dict[str, Any]]:
+    """Requests that every server of this bundle must answer as torch did, before it takes traffic."""
+    customers = _spread(past, N_GOLDEN)
+    index_BK, _ = answer_with_torch(recommender, past, customers, shop.segments, day, max_history, 12)
+    ids = shop.catalogue.article_ids
+    return [
+        {
+            "request": {"customer_id": shop.customer_ids[customer], "top_k": 12},
+            "recommendations": [ids[article] for article in row],
+        }
+        for customer, row in zip(customers.tolist(), index_BK.tolist(), strict=True)
+    ]
+
+
+def certify_parity(folder: Path, recommender: Recommender, shop: Shop, day: int, max_history: int) -> dict[str, Any]:
+    """Ask the sealed bundle through the serving engine, at one thread, what torch was asked.
+
+    Returns the largest score gap and the overlap of the top 12; raises ArtefactError when fewer than
+    99.5 % of the articles agree. Times and memory go to the report, not here: a bundle's bytes hold no clock.
+    """
+    past = shop.interactions.before(day)
+    customers = _spread(past, N_PARITY_CUSTOMERS)
+    index_BK, score_BK = answer_with_torch(recommender, past, customers, shop.segments, day, max_history, 12)
+    engine = Engine(load_bundle(folder), threads=1)
+    answers = engine.recommend_batch(
+        [Request(customer_id=shop.customer_ids[customer], top_k=index_BK.shape[1]) for customer in customers.tolist()]
+    )
+    ids = np.array(shop.catalogue.article_ids)
+    overlaps, gaps = [], []
+    for answer, row, scores in zip(answers, index_BK, score_BK, strict=True):
+        expected = ids[row]
+        overlaps.append(len(set(answer.article_ids) & set(expected.tolist())) / max(1, len(expected)))
+        gaps.append(float(np.abs(np.sort(answer.scores) - np.sort(scores)).max(initial=0.0)))
+    overlap = float(np.mean(overlaps)) if overlaps else 1.0
+    if overlap < MIN_OVERLAP:
+        raise ArtefactError(
+            f"the exported graph and torch agree on {overlap:.4f} of the top 12 of {len(customers)} customers, "
+            f"at least {MIN_OVERLAP} is needed; the bundle is not registered"
+        )
+    return {
+        "n_customers": len(customers),
+        "top_12_overlap": round(overlap, 6),
+        "largest_score_gap": float(f"{max(gaps, default=0.0):.1e}"),
+        "opset": OPSET,
+    }
+
+
+def serving_cost(folder: Path, shop: Shop, n_requests: int = 300) -> dict[str, float]:
+    """Measure what one answer costs here through the engine at one thread, for the report: machine-dependent."""
+    engine = Engine(load_bundle(folder), threads=1)
+    requests = [Request(customer_id=customer_id) for customer_id in list(shop.customer_ids)[:n_requests]] or [Request()]
+    started = time.process_time()
+    for request in requests:
+        engine.recommend(request)
+    return {
+        "cpu_ms_per_answer": 1000 * (time.process_time() - started) / len(requests),
+        "bundle_mib": sum(path.stat().st_size for path in folder.iterdir()) / 2**20,
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }

@@ -1,0 +1,81 @@
+"""Every knob of training, validated at the edge."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipelines.errors import UsageError
+
+
+class Hyperparameters(BaseModel):
+    """The `hyperparameters` JSON of a run; the defaults adapt to small and large shops by themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(7, ge=0, le=2**31 - 1, description="Seeds weights, batches and samples.")
+    max_history: int = Field(64, ge=1, le=512, description="Newest purchases of a customer that the model reads.")
+    n_candidates: int = Field(256, ge=100, le=2000, description="Articles that retrieval hands to the ranker.")
+    n_siblings: int = Field(8, ge=1, le=64, description="Colour variants kept for each article.")
+    n_neighbours: int = Field(16, ge=1, le=128, description="Articles bought together kept for each article.")
+    training_weeks: int = Field(52, ge=2, le=200, description="At most this many label weeks to learn from.")
+    training_customers: int = Field(
+        30_000, ge=100, description="Stop adding label weeks at this many customers with a purchase."
+    )
+    validation_customers: int = Field(
+        2_000,
+        ge=1,
+        description="Validation grows from one week until it holds this many customers (a quarter at most).",
+    )
+    hidden: int = Field(32, ge=0, le=512, description="Width of the ranker's hidden layer; 0 = linear.")
+    dropout: float = Field(0.1, ge=0, lt=1)
+    learning_rate: float = Field(0.01, gt=0, le=1)
+    weight_decay: float = Field(1e-3, ge=0, description="L2 on the standardised weights.")
+    batch_size: int = Field(64, ge=1, description="Customers in a batch.")
+    max_epochs: int = Field(30, ge=1, le=1000)
+    patience: int = Field(4, ge=1, description="Epochs without a better validation loss before stopping.")
+    threads: int = Field(2, ge=1, le=256, description="Threads of torch; another number rounds differently.")
+
+    @model_validator(mode="after")
+    def _candidates_outnumber_answers(self) -> Self:
+        # A shop may ask for 100 articles and exclude every one in its history.
+        if self.n_candidates < 100 + self.max_history:
+            raise ValueError(
+                f"n_candidates = {self.n_candidates} must be at least 100 + max_history = {100 + self.max_history}"
+            )
+        return self
+
+
+def parse_hyperparameters(text: str) -> Hyperparameters:
+    """Parse the JSON of `--hyperparameters`.
+
+    Raises UsageError that names every problem at once, and the nearest known name of an unknown one.
+    """
+    try:
+        given = json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"hyperparameters is not JSON: {error.msg} at character {error.pos} of {text!r}; "
+            "write an object such as '{\"hidden\": 16}'"
+        ) from error
+    if not isinstance(given, dict):
+        raise UsageError(f"hyperparameters must be a JSON object such as '{{\"hidden\": 16}}', got {text!r}")
+    try:
+        return Hyperparameters.model_validate(given)
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors():
+            name = ".".join(str(part) for part in problem["loc"])
+            if not name:
+                problems.append(problem["msg"])
+                continue
+            if problem["type"] == "extra_forbidden":
+                nearest = difflib.get_close_matches(name, Hyperparameters.model_fields, n=1)
+                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+                problems.append(f"{name!r} is not a hyperparameter{hint}")
+            else:
+                problems.append(f"{name} = {problem['input']!r}: {problem['msg']}")
+        raise UsageError("hyperparameters: " + "; ".join(problems)) from error

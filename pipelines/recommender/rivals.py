@@ -1,0 +1,56 @@
+"""Score an earlier champion, as it was evaluated, on today's label week: same customers, same purchases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from pipelines.recommender.evaluation import Outcome
+from pipelines.recommender.histories import histories_of
+from pipelines.recommender.interactions import Catalogue, Interactions
+from pipelines.recommender.label_week import LabelWeek, is_among
+
+MODEL_NAME, ARTICLES_NAME = "model.onnx", "article_ids.npy"
+BATCH = 64
+
+
+def champion_outcome(
+    folder: Path,
+    interactions: Interactions,
+    catalogue: Catalogue,
+    segments: np.ndarray,
+    week: LabelWeek,
+    horizon_days: int,
+    max_history: int,
+) -> Outcome:
+    """Answer the label week's customers with the model in `folder`, from their histories up to the week.
+
+    Its catalogue may be older: articles are matched by their id, and those that it does not know are left out of the
+    histories. It was fitted before its own cutoff, so it has not seen the label week unless that lies before it.
+    """
+    own_ids = np.load(folder / ARTICLES_NAME, allow_pickle=False)
+    ids = np.array(catalogue.article_ids, dtype=own_ids.dtype)
+    at = np.minimum(np.searchsorted(own_ids, ids), len(own_ids) - 1)
+    to_own = np.append(np.where(own_ids[at] == ids, at, len(own_ids)), len(own_ids))
+    back = np.minimum(np.searchsorted(ids, own_ids), len(ids) - 1)
+    to_ours = np.where(ids[back] == own_ids, back, -1)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(str(folder / MODEL_NAME), options, providers=["CPUExecutionProvider"])
+    past = interactions.before(week.day)
+    bought = interactions.between(week.day, week.day + horizon_days)
+    hits_NK = np.zeros((len(week.customers_N), 12), dtype=np.bool_)
+    for start in range(0, len(week.customers_N), BATCH):
+        customers = week.customers_N[start : start + BATCH]
+        history = histories_of(past, customers, week.day, max_history)
+        feed = {
+            "history_BL": to_own[history.history_BL].astype(np.int64),
+            "age_days_BL": history.age_days_BL,
+            "segment_B": segments[customers].astype(np.int64),
+            "top_k_1": np.array([12], dtype=np.int64),
+        }
+        index_BK, _ = session.run(["article_index_BK", "score_BK"], feed)
+        hits_NK[start : start + BATCH] = is_among(to_ours[index_BK], customers, bought)
+    return Outcome(week.customers_N, week.n_bought_N, hits_NK)

@@ -1,0 +1,365 @@
+"""Fit, evaluate, export, certify, register, decide: processed/{run_id} becomes a bundle, and perhaps the champion."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.edge import run_app
+from pipelines.errors import LakeConflict, UsageError
+from pipelines.lake import Lake, open_lake
+from pipelines.logs import get_logger
+from pipelines.registry import (
+    Champion,
+    bundle_folder,
+    current_user,
+    fetch_evaluated,
+    list_versions,
+    move_champion,
+    read_bundle_manifest,
+    read_champion,
+    register,
+)
+from pipelines.settings import lake_uri, load_settings
+from pipelines.steps.fingerprint import canonical_json, text_sha256
+from pipelines.steps.step import StepManifest, read_manifest, run_step
+
+if TYPE_CHECKING:  # torch is imported where the work is done: a step that is reused answers at once
+    from inference.manifest import Manifest
+    from pipelines.gate import Decision
+    from pipelines.recommender.evaluation import Outcome
+    from pipelines.recommender.export import Shop
+    from pipelines.recommender.hyperparameters import Hyperparameters
+    from pipelines.recommender.model import Recommender
+    from pipelines.recommender.training import Evaluated, Trainer
+
+CODE = ("pipelines.steps.train", "pipelines.recommender", "pipelines.gate", "pipelines.registry", "inference")
+LIBRARIES = ("torch", "numpy", "polars", "onnx", "onnxscript", "onnxruntime")
+INPUT_FILES = ("transactions.parquet", "articles.parquet", "customers.parquet", "split.json")
+N_EXAMPLES = 8
+
+app = typer.Typer(add_completion=False)
+log = get_logger()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was asked of this training run, by whom and when."""
+
+    knobs: Hyperparameters
+    model_version: str
+    backtest: int
+    metric_threshold: float
+    git_commit: str | None
+    who: str
+    now: datetime
+
+
+def train(
+    lake: Lake,
+    *,
+    run_id: str,
+    hyperparameters: str = "{}",
+    model_version: str = "auto",
+    backtest: int = 0,
+    metric_threshold: float = 0.0,
+    git_commit: str | None = None,
+    who: str,
+    now: datetime,
+) -> StepManifest:
+    """Train on a run's processed data. Whether the champion moves is a fact of the result, never an error."""
+    from pipelines.recommender.hyperparameters import parse_hyperparameters
+
+    knobs = parse_hyperparameters(hyperparameters)
+    if backtest < 0:
+        raise UsageError(f"backtest must be 0 or more weekly cutoffs, got {backtest}")
+    processed = read_manifest(lake, "process", run_id)
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        with lake.scratch() as scratch:
+            run = Run(knobs, model_version, backtest, metric_threshold, git_commit, who, now)
+            return _work(lake, processed, run, scratch, folder)
+
+    return run_step(
+        lake,
+        step="train",
+        run_id=run_id,
+        parameters={
+            "hyperparameters": knobs.model_dump(),
+            "model_version": model_version,
+            "backtest": backtest,
+            "metric_threshold": metric_threshold,
+        },
+        inputs={"processed": processed.content_sha256},
+        code=CODE,
+        libraries=LIBRARIES,
+        work=work,
+    )
+
+
+def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: Path) -> dict[str, Any]:
+    """Do the step: every file for the reader goes to `output`, every other to `scratch`."""
+    from pipelines.gate import decide
+    from pipelines.recommender.measurements import headline, measured
+    from pipelines.recommender.training import Trainer, set_up_torch
+
+    set_up_torch(run.knobs)
+    shop, split = _read(lake, processed, scratch)
+    trainer = Trainer(shop.interactions, shop.catalogue, shop.segments, split["horizon_days"], run.knobs)
+    evaluated = _evaluate(trainer, split, run.backtest)
+    champion = read_champion(lake)
+    metrics, baselines = headline(evaluated)
+    facts = {
+        "cutoff_date": split["cutoff_date"],
+        "metrics": metrics,
+        "baselines": baselines,
+        "git_commit": run.git_commit,
+        "inputs": {"processed": processed.content_sha256, **processed.inputs},
+        "parameters": run.knobs.model_dump(),
+    }
+    recommender, folder, manifest = _bundle(lake, shop, split, trainer, evaluated[0], facts, run, champion, scratch)
+    parent = _champion_outcome(lake, champion, manifest, shop, split, evaluated[0], scratch)
+    rivals, held_against, document = measured(evaluated, shop.segments, parent, run.knobs.seed)
+    map_at_12 = metrics["backtest_map_at_12" if run.backtest else "map_at_12"]
+    decision = decide(float(map_at_12 or 0.0), rivals, held_against, run.metric_threshold)
+    register(lake, folder, manifest, scratch / "evaluated")
+    is_promoted = _promote(lake, champion, manifest.version, decision, run)
+    log.info("decided", version=manifest.version, is_promoted=is_promoted, reasons=decision.reasons)
+    document |= _story(shop, split, trainer, recommender, evaluated[0])
+    document |= {"bundle": manifest.model_dump(mode="json"), "is_promoted": is_promoted, "reasons": decision.reasons}
+    _write_json(output / "metrics.json", document)
+    return {
+        "bundle_version": manifest.version,
+        "bundle": bundle_folder(manifest.version),
+        "promoted": is_promoted,
+        "reasons": decision.reasons,
+        "metrics": metrics,
+        "baselines": baselines,
+        "cutoff_date": split["cutoff_date"],
+    }
+
+
+def _read(lake: Lake, processed: StepManifest, scratch: Path) -> tuple[Shop, dict[str, Any]]:
+    import numpy as np
+    import polars as pl
+
+    from pipelines.recommender.export import Shop
+    from pipelines.recommender.interactions import read_catalogue, read_interactions
+    from pipelines.recommender.tables import segment_of_age
+
+    paths = {name: lake.fetch(processed.files[name], scratch) for name in INPUT_FILES}
+    customers = pl.read_parquet(paths["customers.parquet"], columns=["customer_id", "age"])
+    catalogue = read_catalogue(paths["articles.parquet"])
+    names = pl.read_parquet(paths["articles.parquet"], columns=["product_type", "colour_group", "index_group"])
+    split: dict[str, Any] = json.loads(paths["split.json"].read_bytes())
+    shop = Shop(
+        interactions=read_interactions(paths["transactions.parquet"], len(customers), catalogue.n_articles),
+        catalogue=catalogue,
+        customer_ids=customers["customer_id"].to_list(),
+        segments=segment_of_age(customers["age"].fill_null(float("nan")).to_numpy().astype(np.float32)),
+        first_day=date.fromisoformat(split["first_day"]),
+        product_types=names["product_type"].to_list(),
+        colours=names["colour_group"].to_list(),
+        index_groups=names["index_group"].to_list(),
+    )
+    return shop, split
+
+
+def _evaluate(trainer: Trainer, split: dict[str, Any], backtest: int) -> list[Evaluated]:
+    """Evaluate at the cutoff, then at the `backtest` cutoffs before it; newest first."""
+    evaluated = []
+    for number in range(backtest + 1):
+        day = split["cutoff_day"] - number * split["horizon_days"]
+        one = trainer.evaluate_at(day, on_epoch=lambda epoch: log.info("epoch", **asdict(epoch)))
+        evaluated.append(one)
+        means = {name: round(float(outcome.average_precision_N.mean()), 5) for name, outcome in one.baselines.items()}
+        log.info("evaluated", day=day, map_at_12=round(float(one.model.average_precision_N.mean()), 5), **means)
+    return evaluated
+
+
+def _bundle(
+    lake: Lake,
+    shop: Shop,
+    split: dict[str, Any],
+    trainer: Trainer,
+    at_cutoff: Evaluated,
+    facts: dict[str, Any],
+    run: Run,
+    champion: Champion | None,
+    scratch: Path,
+) -> tuple[Recommender, Path, Manifest]:
+    """Refit on everything, export, seal and certify; and keep the model as evaluated, for later comparisons."""
+    import numpy as np
+
+    from inference.bundle import seal_bundle
+    from pipelines.recommender.export import MAX_TOP_K, certify_parity, export_onnx, write_bundle_files
+    from pipelines.recommender.rivals import ARTICLES_NAME, MODEL_NAME
+
+    end_day = split["last_day_index"] + 1
+    recommender, _ = trainer.refit(end_day, at_cutoff.fit.best_epoch)
+    folder, evaluated = scratch / "bundle", scratch / "evaluated"
+    folder.mkdir()
+    evaluated.mkdir()
+    write_bundle_files(folder, recommender, shop, end_day, run.knobs.max_history)
+    export_onnx(trainer.recommender(at_cutoff.fit, at_cutoff.tables), evaluated / MODEL_NAME, run.knobs.max_history)
+    np.save(evaluated / ARTICLES_NAME, np.array(shop.catalogue.article_ids, dtype="S10"), allow_pickle=False)
+    facts = facts | {
+        "version": "draft",
+        "trained_through": (shop.first_day + timedelta(days=end_day - 1)).isoformat(),
+        "max_history": run.knobs.max_history,
+        "max_top_k": MAX_TOP_K,
+    }
+    draft = seal_bundle(folder, facts)
+    parity = certify_parity(folder, recommender, shop, end_day, run.knobs.max_history)
+    version = run.model_version
+    if version == "auto":
+        content = {name: record.sha256 for name, record in draft.files.items()} | {"facts": facts}
+        version = f"{facts['trained_through'].replace('-', '')}-{text_sha256(canonical_json(content))[:10]}"
+    if version in list_versions(lake):  # the same bundle once more: its parent stays what it was
+        parent = read_bundle_manifest(lake, version).parent
+    else:
+        parent = champion.version if champion else None
+    sealed = seal_bundle(folder, facts | {"version": version, "parity": parity, "parent": parent})
+    return recommender, folder, sealed
+
+
+def _champion_outcome(
+    lake: Lake,
+    champion: Champion | None,
+    manifest: Manifest,
+    shop: Shop,
+    split: dict[str, Any],
+    at_cutoff: Evaluated,
+    scratch: Path,
+) -> tuple[str, Outcome] | None:
+    """Score the champion, as it was evaluated before its own label week, on this run's label week."""
+    from pipelines.recommender.rivals import champion_outcome
+
+    if champion is None or champion.version == manifest.version:
+        return None
+    folder = scratch / "champion"
+    folder.mkdir()
+    fetch_evaluated(lake, champion.version, folder)
+    max_history = read_bundle_manifest(lake, champion.version).max_history
+    outcome = champion_outcome(
+        folder, shop.interactions, shop.catalogue, shop.segments, at_cutoff.week, split["horizon_days"], max_history
+    )
+    return champion.version, outcome
+
+
+def _promote(lake: Lake, champion: Champion | None, version: str, decision: Decision, run: Run) -> bool:
+    """Move the champion when the gate says so; another promotion in between is an answer, not an error."""
+    if champion and champion.version == version:
+        return True
+    if not decision.is_promoted:
+        return False
+    try:
+        move_champion(
+            lake, version, champion, action="promote", why="; ".join(decision.reasons), who=run.who, now=run.now
+        )
+    except LakeConflict:
+        now_champion = read_champion(lake)
+        if now_champion and now_champion.version == version:  # two equal runs at once: both are right
+            return True
+        decision.reasons.append(
+            f"another run moved the champion to {now_champion.version if now_champion else 'nothing'} meanwhile; "
+            "run again to be compared with it"
+        )
+        return False
+    return True
+
+
+def _story(
+    shop: Shop, split: dict[str, Any], trainer: Trainer, recommender: Recommender, at_cutoff: Evaluated
+) -> dict[str, Any]:
+    """Add what people want to see: dates of the weeks, and customers' histories beside the answers, with names."""
+    import numpy as np
+
+    from pipelines.recommender.training import examples
+
+    buyers, n_history = at_cutoff.week.customers_N, at_cutoff.week.n_history_N
+    spread = np.argsort(n_history, kind="stable")[
+        np.linspace(0, len(buyers) - 1, min(N_EXAMPLES, len(buyers))).astype(int)
+    ]
+    shown = examples(
+        trainer, recommender, split["last_day_index"] + 1, buyers[spread], trainer.hyperparameters.max_history
+    )
+
+    def named(articles: list[int]) -> list[dict[str, Any]]:
+        return [
+            {
+                "article_id": shop.catalogue.article_ids[article],
+                "name": shop.catalogue.names[article],
+                "product_type": shop.product_types[article],
+                "colour": shop.colours[article],
+            }
+            for article in articles
+        ]
+
+    return {
+        "first_day": split["first_day"],
+        "cutoff_date": split["cutoff_date"],
+        "last_day": split["last_day"],
+        "horizon_days": split["horizon_days"],
+        "examples": [
+            {
+                "customer": shop.customer_ids[one["customer"]][:8] + "…",
+                "history": named(one["history"]),
+                "recommended": named(one["recommended"]),
+                "scores": one["scores"],
+            }
+            for one in shown
+        ],
+    }
+
+
+def _write_json(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def git_commit() -> str | None:
+    """Say which commit this code is: GIT_COMMIT of the image, or git's own answer in a checkout."""
+    if os.environ.get("GIT_COMMIT"):
+        return os.environ["GIT_COMMIT"]
+    here = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return answer.stdout.strip() or None
+
+
+@app.command()
+def main(
+    run_id: Annotated[str, typer.Option(help="Run whose processed data is read.")],
+    lake: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix; empty = $S3_DATA_LAKE_BUCKET.")] = "",
+    hyperparameters: Annotated[str, typer.Option(help='JSON object, such as {"hidden": 16}.')] = "{}",
+    model_version: Annotated[str, typer.Option(help="Name of the bundle; auto = from date and content.")] = "auto",
+    backtest: Annotated[int, typer.Option(help="More weekly cutoffs before cutoff_date to evaluate on.")] = 0,
+) -> None:
+    """Train, evaluate, export, register, and promote if the gate says so."""
+    settings = load_settings(lake)
+    manifest = train(
+        open_lake(lake_uri(lake)),
+        run_id=run_id,
+        hyperparameters=hyperparameters,
+        model_version=model_version,
+        backtest=backtest,
+        metric_threshold=settings.metric_threshold,
+        git_commit=git_commit(),
+        who=current_user(),
+        now=datetime.now(UTC),
+    )
+    typer.echo(json.dumps(manifest.facts))
+
+
+if __name__ == "__main__":
+    run_app(app)
