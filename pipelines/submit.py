@@ -26,6 +26,7 @@ from pipelines.parameters import (
     refuse,
 )
 from pipelines.progress import shown
+from pipelines.recommender.hyperparameters import parse_hyperparameters
 from pipelines.render import to_yaml
 from pipelines.rendered import PlannedStep, plan_steps
 from pipelines.run_record import RunRecord
@@ -69,7 +70,10 @@ def main(
             problems.append(f"{name} is given as --{name} {given[name]!r} and as -p {name}={assigned[name]!r}")
     given = assigned | given
     run_id = given.pop("run-id", None) or new_run_id(datetime.now(UTC), secrets.token_hex(2))
-    problems += check_parameters(given) + check_run_id(run_id)
+    wrong = check_parameters(given)
+    problems += [*wrong, *check_run_id(run_id)]
+    if not any(problem.startswith("hyperparameters") for problem in wrong):
+        problems += _check_hyperparameters(given)
     if local:
         problems += _check_environment()
         refuse(problems)
@@ -92,6 +96,15 @@ def main(
 def new_run_id(now: datetime, suffix: str) -> str:
     """Name a run so that names sort by time; the suffix tells apart those of the same second."""
     return f"{TEMPLATE_NAME}-{now:%Y%m%d-%H%M%S}-{suffix}"
+
+
+def _check_hyperparameters(given: Mapping[str, str]) -> list[str]:
+    """Ask the trainer's own rules, before hours of other steps."""
+    try:
+        parse_hyperparameters(given.get("hyperparameters", "{}"))
+    except UsageError as error:
+        return [str(error)]
+    return []
 
 
 def _check_environment() -> list[str]:

@@ -65,7 +65,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Replay]:
             self.end_headers()
             self.wfile.write(answer)
 
-        do_GET = do_POST = answer  # noqa: N815
+        do_GET = do_POST = answer
 
         def log_message(self, *_: object) -> None:
             pass
@@ -105,7 +105,7 @@ def test_submitted_run_is_waited_for_until_it_has_succeeded(server: Replay) -> N
     exchanges = recorded("02_submit")
     for exchange in [exchanges[0], *exchanges[1:17:5], exchanges[16]]:
         server.add(exchange)
-    result = submit("--wait", "--json", "--cutoff-date", "2020-09-16", "-p", 'hyperparameters={"a": "b=c"}')
+    result = submit("--wait", "--json", "--cutoff-date", "2020-09-16", "-p", 'hyperparameters={"hidden": 8}')
     assert result.exit_code == 0, result.stderr
     outcome = last_line(result)
     assert outcome["run_id"] == "ml-pipeline-2cq8k"
@@ -122,7 +122,7 @@ def test_submitted_run_is_waited_for_until_it_has_succeeded(server: Replay) -> N
         "namespace": "ml",
         "resourceKind": "WorkflowTemplate",
         "resourceName": "ml-training-pipeline",
-        "submitOptions": {"parameters": ['hyperparameters={"a": "b=c"}', "cutoff-date=2020-09-16"]},
+        "submitOptions": {"parameters": ['hyperparameters={"hidden": 8}', "cutoff-date=2020-09-16"]},
     }
 
 

@@ -49,6 +49,13 @@ def test_option_and_parameter_that_disagree_are_refused() -> None:
     assert "--source 'a' and as -p source='b'" in message(submit("--local", "--source", "a", "-p", "source=b"))
 
 
+def test_hyperparameter_that_the_trainer_lacks_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    said = message(submit("--local", "-p", 'hyperparameters={"learning_rat": 0.1, "hidden": -1}'))
+    assert "did you mean 'learning_rate'?" in said
+    assert "hidden" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_run_on_argo_needs_its_server() -> None:
     said = message(submit())
     assert "ARGO_SERVER is not set" in said
