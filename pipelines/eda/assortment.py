@@ -106,7 +106,7 @@ def _article_ages(dataset: Dataset, t: Tallies) -> pd.DataFrame:
     """Share of the last four weeks' sales by the age of the article, against the share of live articles."""
     recent = t.windows.counts["article_age"][0]
     calendar = dataset.calendar
-    is_live = t.last_day_of_article >= calendar.n_days - 28
+    is_live = t.last_day_of_article >= max(0, calendar.n_days - 28)
     ages = (calendar.n_days - 1 - t.first_day_of_article[is_live]) // 7
     articles = ARTICLE_AGE_WEEKS.count(ages)
     return pd.DataFrame(
@@ -149,7 +149,7 @@ def _reach(dataset: Dataset, t: Tallies) -> pd.DataFrame:
     total = max(1, int(bought.sum()))
     rows = []
     for days in LIVE_DAYS:
-        is_live = t.last_day_before_cutoff >= calendar.cutoff_day - days
+        is_live = t.last_day_before_cutoff >= max(0, calendar.cutoff_day - days)
         rows.append((f"sold in the last {days} days", int(is_live.sum()), int(bought[is_live].sum()) / total))
     known = t.last_day_before_cutoff >= 0
     rows.append(("ever sold before the cutoff", int(known.sum()), int(bought[known].sum()) / total))

@@ -61,7 +61,7 @@ def _drift(feature: str, now: Mapping[str, int], before: Mapping[str, int]) -> D
     n, m = sum(now.values()), sum(before.values())
     pooled_now, pooled_before = _pool([(now.get(label, 0), before.get(label, 0)) for label in labels])
     shares = [(label, before.get(label, 0) / m, now.get(label, 0) / n) for label in labels]
-    movers = sorted(shares, key=lambda share: (-abs(share[2] - share[1]), share[0]))[:3]
+    movers = sorted(shares, key=lambda share: (-round(abs(share[2] - share[1]), 9), share[0]))[:3]
     bins = len(pooled_now)
     return Drift(
         feature=feature,

@@ -90,7 +90,7 @@ def _new_articles(dataset: Dataset, t: Tallies) -> np.ndarray[tuple[int], np.dty
 def _weekdays(daily: pd.DataFrame) -> pd.DataFrame:
     """Compare each day with the mean of its own week, so that growth and seasons do not blur the rhythm."""
     ratio = daily["n_transactions"] / daily["mean_7_days"].where(daily["mean_7_days"] > 0)
-    weekday = daily["date"].dt.weekday
+    weekday = daily["date"].dt.day_of_week
     frame = pd.DataFrame({"weekday": list(WEEKDAYS), "position": range(7)})
     frame["to_week_mean"] = ratio.groupby(weekday).mean().reindex(range(7)).to_numpy()
     frame["mean_sold"] = daily["n_transactions"].groupby(weekday).mean().reindex(range(7)).to_numpy()

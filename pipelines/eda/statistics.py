@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.eda.assortment import assortment_tables
-from pipelines.eda.dataset import Dataset
+from pipelines.eda.dataset import ROWS_PER_CHUNK, Dataset
 from pipelines.eda.sales import sales_tables
 from pipelines.eda.shoppers import known_ages, quantile_of_counts, shopper_tables
 from pipelines.eda.tallies import Tallies, tally
@@ -44,9 +44,9 @@ class Statistics:
         }
 
 
-def gather(dataset: Dataset) -> Statistics:
-    """Read the purchases and compute everything."""
-    t = tally(dataset)
+def gather(dataset: Dataset, rows_per_chunk: int = ROWS_PER_CHUNK) -> Statistics:
+    """Read the purchases and compute everything; the size of the chunks changes nothing but the memory."""
+    t = tally(dataset, rows_per_chunk)
     tables = {**sales_tables(dataset, t), **assortment_tables(dataset, t), **shopper_tables(dataset, t)}
     return Statistics(dataset.split, _figures(dataset, t), tables, t.windows.distributions())
 
@@ -59,7 +59,7 @@ def _figures(dataset: Dataset, t: Tallies) -> dict[str, float | int | str | None
     sold = np.sort(t.by_article[t.by_article > 0])[::-1]
     history = t.last_history_day_of_customer >= 0
     days_ago = calendar.cutoff_day - t.last_history_day_of_customer[history]
-    recent_start = calendar.n_days - 28
+    recent_start = max(0, calendar.n_days - 28)
     label_rows = t.label["rows"]
     never_before = t.last_day_before_cutoff < 0
     new_in_label = (t.first_day_of_customer >= calendar.cutoff_day) & (t.first_day_of_customer < calendar.label_end_day)

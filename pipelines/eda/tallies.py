@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.eda.bins import AGE_YEARS, BASKET_ITEMS, N_PRICE_BINS, IntArray, price_codes
-from pipelines.eda.dataset import CHANNELS, Dataset, Rows, whole_customers
+from pipelines.eda.dataset import CHANNELS, ROWS_PER_CHUNK, Dataset, Rows, whole_customers
 from pipelines.eda.windows import WindowCounts
 
 BASKET_LIMIT = 1000  # larger baskets are counted as this
@@ -59,14 +59,14 @@ class Tallies:
     windows: WindowCounts = field(default_factory=lambda: WindowCounts({}))
 
 
-def tally(dataset: Dataset) -> Tallies:
+def tally(dataset: Dataset, rows_per_chunk: int = ROWS_PER_CHUNK) -> Tallies:
     """Count everything. The rows are read twice: once for the articles' first and last days, once for all else."""
     t = _empty(dataset)
     _find_article_days(dataset, t)
     t.windows = WindowCounts.for_dataset(dataset, t.first_day_of_article)
     months, _ = dataset.calendar.month_positions()
     weeks = dataset.calendar.week_positions()
-    for rows in whole_customers(dataset.transactions):
+    for rows in whole_customers(dataset.transactions, rows_per_chunk):
         _tally_rows(dataset, t, rows, weeks[rows.day], months[rows.day])
         _tally_repeats(dataset, t, rows, weeks)
         _tally_baskets(dataset, t, rows, weeks)
@@ -162,7 +162,7 @@ def _tally_rows(dataset: Dataset, t: Tallies, rows: Rows, week: IntArray, month:
     _add(t.by_launch_week_and_age, launch_day // 7, (rows.day[has_life] - launch_day) // 7)
     _add(t.by_age_channel, age, channel)
     _add(t.by_age_index_group, age, index_group)
-    t.windows.add_rows(dataset, rows, price)
+    t.windows.add_rows(dataset, rows)
 
 
 def _tally_repeats(dataset: Dataset, t: Tallies, rows: Rows, weeks: IntArray) -> None:

@@ -13,10 +13,7 @@ from pipelines.eda.bins import (
     ARTICLE_AGE_WEEKS,
     BASKET_ITEMS,
     DAYS_AGO,
-    N_PRICE_BINS,
-    PRICE_BINS_PER_DECADE,
     IntArray,
-    price_of_bin,
 )
 from pipelines.eda.dataset import CHANNELS, Calendar, Dataset, Rows
 
@@ -64,12 +61,12 @@ class WindowCounts:
             counts={name: np.zeros((len(WINDOWS), len(values)), np.int64) for name, values in labels.items()},
         )
 
-    def add_rows(self, dataset: Dataset, rows: Rows, fine_price: IntArray) -> None:
+    def add_rows(self, dataset: Dataset, rows: Rows) -> None:
         """Count purchases, those in a window only."""
         window = self.window_of_day[rows.day]
         inside = window > 0
         window, article, day = window[inside] - 1, rows.article[inside], rows.day[inside]
-        self._add("price", window, coarse_price(fine_price[inside]))
+        self._add("price", window, coarse_price(rows.price[inside]))
         self._add("channel", window, rows.channel[inside] - 1)
         self._add("weekday", window, (day + self.first_weekday) % 7)
         self._add("article_age", window, ARTICLE_AGE_WEEKS.codes((day - self.first_day_of_article[article]) // 7))
@@ -117,26 +114,18 @@ def window_of_day(calendar: Calendar) -> IntArray:
 
 # Six bins a decade, at 1, 1.5, 2, 3, 5 and 7: round numbers that are about evenly spaced on a logarithmic scale.
 _STEPS = np.array([1.0, 1.5, 2.0, 3.0, 5.0, 7.0])
-
-
-def _price_starts() -> NDArray[np.float64]:
-    return np.concatenate([[0.0], *(_STEPS * 10.0**power for power in range(-5, 9))])
+_PRICE_STARTS = np.concatenate([[0.0], *(_STEPS * 10.0**power for power in range(-5, 9))])
 
 
 def price_labels() -> list[str]:
     return [
         "free",
-        *(f"from {start:.12g}" if start >= 1e-4 else f"from {start:.6f}".rstrip("0") for start in _price_starts()[1:]),
+        *(f"from {start:.12g}" if start >= 1e-4 else f"from {start:.6f}".rstrip("0") for start in _PRICE_STARTS[1:]),
     ]
 
 
-def coarse_price(fine: IntArray) -> IntArray:
-    """Number the drift bin of each fine price bin."""
-    return _COARSE_OF_FINE[fine]
-
-
-_middle = price_of_bin(np.arange(N_PRICE_BINS) + 0.5)
-_COARSE_OF_FINE = np.where(
-    np.arange(N_PRICE_BINS) == 0, 0, np.maximum(np.searchsorted(_price_starts(), _middle, side="right") - 1, 1)
-)
-assert PRICE_BINS_PER_DECADE == 100
+def coarse_price(price: NDArray[np.float64]) -> IntArray:
+    """Number the drift bin of each price."""
+    # Prices come as float32: 0.03 is stored as 0.0299999993 and means 0.03.
+    codes = np.searchsorted(_PRICE_STARTS, price * (1 + 1e-6), side="right") - 1
+    return np.where(price > 0, np.maximum(codes, 1), 0)

@@ -71,7 +71,8 @@ def prices(statistics: Statistics) -> list[Block]:
                 "Dips are sales periods; the axis does not begin at zero.",
             )
         )
-    groups = tables["price_by_group"].head(12)
+    groups = tables["price_by_group"]
+    groups = groups[groups["p10"] > 0].head(12)  # a logarithmic axis has no place for what was free
     if len(groups) >= 2:
         blocks.append(_price_by_group(groups))
     return blocks or [Text("All purchases have one price.", "note")]
@@ -84,7 +85,7 @@ def _price_by_group(groups: pd.DataFrame) -> Block:
         alt.Tooltip(f"p{percent_}:Q", format=".3~r", title=f"{percent_} % paid at most")
         for percent_ in (10, 25, 50, 75, 90)
     ]
-    base = alt.Chart(groups[groups["p10"] > 0])
+    base = alt.Chart(groups)
     x = alt.X("p10:Q", title="price (logarithmic)", scale=scale, axis=alt.Axis(format="~g", tickCount=6))
     wide = base.mark_rule(style="spread-rule").encode(y=y, x=x, x2="p90:Q", tooltip=tooltips)
     middle = base.mark_bar(style="main-bar", height=11, cornerRadius=3).encode(

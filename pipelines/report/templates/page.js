@@ -12,7 +12,7 @@ function look() {
   const config = structuredClone(configs[dark.matches ? "dark" : "light"]);
   if (narrow.matches) {
     config.legend.columns = 2;
-    config.axis.labelLimit = 110;
+    config.axis.labelLimit = 128;
     config.axis.labelFontSize = 11;
     config.axis.tickCount = 5;
     config.style["value-text"].fontSize = 10;
