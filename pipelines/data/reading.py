@@ -18,6 +18,7 @@ from pipelines.data.schema import TRANSACTION_SCHEMA
 from pipelines.errors import DataGateError
 
 BLOCK_BYTES = 16 * 2**20  # big enough for the parser to run flat out, small beside a pod's memory
+LONGEST_LINE_BYTES = 64 * 2**20  # what has no line breaks is no table, and must not fill the memory
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 MAGICS = {
     b"\xff\xfe": "UTF-16 text; save it as 'CSV UTF-8'",
@@ -73,16 +74,12 @@ class Block:
                 strings_can_be_null=False,
             ),
         )
-        raw = pl.DataFrame(table)
-        frame = raw.with_columns(pl.all().cast(pl.String, strict=False))
-        is_text = frame.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
-        if not is_text.all():
-            frame = raw.with_columns(pl.all().map_elements(_readable, return_dtype=pl.String))
+        frame, is_text = _decode(table)
         n_rows = len(frame) + len(broken)
         positions = np.delete(np.arange(n_rows), [position for position, _ in broken])
         frame = frame.with_columns(
             position=pl.Series(positions, dtype=pl.Int64),
-            problem=pl.when(~is_text).then(pl.lit("encoding")),
+            problem=pl.when(is_text).then(None).otherwise(pl.lit("encoding")),
             text=pl.lit(None, pl.String),
         )
         lost = pl.DataFrame(
@@ -98,9 +95,20 @@ class Block:
             in_row = pl.sum_horizontal(pl.col(pl.String).str.count_matches("\n").fill_null(0))
             extra_lines = in_row.cum_sum() - in_row
         missing = [pl.lit(None, pl.String).alias(name) for name in columns if name not in self.header]
-        return frame.with_columns(
-            *missing, file=pl.lit(self.name), line=pl.col("position") + self.first_line + extra_lines
-        ).select("file", "line", "problem", "text", *columns)
+        frame = frame.with_columns(file=pl.lit(self.name), line=pl.col("position") + self.first_line + extra_lines)
+        return (
+            self._without_blank_lines(frame).with_columns(missing).select("file", "line", "problem", "text", *columns)
+        )
+
+    def _without_blank_lines(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Drop blank lines, which the parser gives as rows of empty values; rows of commas only are no such."""
+        values = [name for name in frame.columns if name in self.header]
+        is_empty = frame.select((pl.all_horizontal(pl.col(values) == "") & pl.col("problem").is_null()).alias("empty"))
+        if not is_empty["empty"].any():
+            return frame
+        lines = self.data.split(b"\n")
+        blank = {self.first_line + position for position, line in enumerate(lines) if not line.strip()}
+        return frame.filter(~(is_empty["empty"] & frame["line"].is_in(blank)))
 
 
 def read_blocks(
@@ -109,26 +117,31 @@ def read_blocks(
     """Cut a CSV file into blocks of whole lines, behind a header that has the required columns."""
     reader = _Reader(file, name)
     pending = reader.read(block_bytes)
+    while b"\n" not in pending and (more := reader.read(block_bytes)):
+        pending += _checked_length(more, pending, name, 1)
     header = _header(pending, name, required)
-    newline = pending.find(b"\n")
-    pending = pending[newline + 1 :] if newline >= 0 else b""
+    pending = pending.partition(b"\n")[2]
     line = 2
     n_blocks = 0
     while True:
-        more = reader.read(block_bytes) if len(pending) < block_bytes else b""
-        pending += more
-        if not pending:
+        more = reader.read(block_bytes)
+        pending += _checked_length(more, pending, name, line)
+        end = pending.rfind(b"\n") + 1 if more else len(pending)
+        if end:
+            n_blocks += 1
+            data, pending = pending[:end], pending[end:]
+            yield Block(name, header, line, data)
+            line += data.count(b"\n")
+        if not more:
             break
-        end = pending.rfind(b"\n", 0, max(block_bytes, 1)) + 1 if len(pending) > block_bytes else 0
-        end = end or (pending.rfind(b"\n") + 1 if more else len(pending))
-        if end == 0:
-            continue  # a line longer than a block: read on
-        data, pending = pending[:end], pending[end:]
-        n_blocks += 1
-        yield Block(name, header, line, data)
-        line += data.count(b"\n")
     if n_blocks == 0:
         raise DataGateError(f"{name} has a header and no rows; is the export complete?")
+
+
+def _checked_length(more: bytes, pending: bytes, name: str, line: int) -> bytes:
+    if len(pending) > LONGEST_LINE_BYTES and b"\n" not in pending:
+        raise DataGateError(f"{name} line {line} is longer than {LONGEST_LINE_BYTES:,} bytes; is it a CSV file?")
+    return more
 
 
 def read_whole(file: BinaryIO, name: str, required: Sequence[str]) -> Block:
@@ -141,9 +154,27 @@ def read_whole(file: BinaryIO, name: str, required: Sequence[str]) -> Block:
     return Block(name, header, 2, data[newline + 1 :])
 
 
-def _readable(value: bytes) -> str:
-    """Show what is not UTF-8 as \\xe9, so that nothing of it is lost."""
-    return value.decode("utf-8", errors="backslashreplace")
+def _decode(table: pa.Table) -> tuple[pl.DataFrame, pl.Series]:
+    """Give columns of bytes as text, and which rows are UTF-8; what is not is shown as \\xe9, so nothing is lost."""
+    try:
+        frame = pl.DataFrame(table.cast(pa.schema([(name, pa.string()) for name in table.column_names])))
+        return frame, pl.repeat(True, len(frame), eager=True)
+    except pa.ArrowInvalid:
+        raw = pl.DataFrame(table)
+        strict = raw.with_columns(pl.all().map_elements(_strictly, return_dtype=pl.String))
+        shown = raw.with_columns(pl.all().map_elements(_readably, return_dtype=pl.String))
+        return shown, strict.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+
+
+def _strictly(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _readably(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")
 
 
 class _Reader:

@@ -117,7 +117,8 @@ def list_objects(uri: str) -> dict[str, S3File]:
     if not bucket:
         raise UsageError(f"source {uri!r} names no bucket; write s3://bucket/prefix")
     prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-    client = boto3.client(
+    # A session of its own: the default one keeps the credentials that it saw first.
+    client = boto3.Session().client(
         "s3", config=Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
     )
     found = {}

@@ -63,11 +63,11 @@ def build_assortment(size: ShopSize) -> Assortment:
     product_A = _share_out(rng, n_articles)
     n_products = int(product_A[-1]) + 1
 
-    life_P = np.exp(rng.normal(np.log(11), 0.6, n_products)).clip(3, 60)
+    life_P = np.exp(rng.normal(np.log(16), 0.6, n_products)).clip(3, 60)
     basic_P = rng.random(n_products) < BASIC_SHARE
     life_P[basic_P] = rng.uniform(80, 200, basic_P.sum())
     # Launches are spread evenly from one life before the first week; product codes rise with them.
-    launch_P = np.sort(rng.uniform(-0.35 * size.weeks, size.weeks - 0.5, n_products))
+    launch_P = np.sort(rng.uniform(-20, size.weeks - 0.5, n_products))
     launch_P[basic_P] -= rng.uniform(0, 100, basic_P.sum())
 
     section_P = draw_from(rng, np.array([section.weight for section in SECTIONS[:n_sections]]), n_products)
@@ -80,12 +80,12 @@ def build_assortment(size: ShopSize) -> Assortment:
     price_P = points[np.abs(np.log(points)[None] - np.log(medians * np.exp(0.35 * price_z_P))[:, None]).argmin(axis=1)]
     appearance_P = draw_from(rng, np.array([share for *_, share in GRAPHICAL_APPEARANCES]), n_products)
     appearance_P[np.char.find(np.array([t.garment_group[1] for t in PRODUCT_TYPES]), "Denim")[type_P] >= 0] = 4
-    popularity_P = np.exp(rng.normal(0, 1.25, n_products))
+    popularity_P = np.exp(rng.normal(0, 0.7, n_products))
     codes_P = np.sort(rng.choice(np.arange(108_000, 960_000), n_products, replace=False))
 
     variant_A = np.arange(n_articles) - np.searchsorted(product_A, product_A, side="left")
     colour_A = _colours(rng, product_A, variant_A)
-    colour_pull = np.array([colour.weight for colour in COLOURS]) ** 0.5
+    colour_pull = np.array([colour.weight for colour in COLOURS]) ** 0.3
     look_P = _looks(section_P, style_PD, launch_P)
     members = np.argsort(look_P[product_A], kind="stable")
     look_bounds = np.searchsorted(look_P[product_A][members], np.arange(look_P.max() + 2))
@@ -104,7 +104,7 @@ def build_assortment(size: ShopSize) -> Assortment:
         launch_A=(launch_P[product_A] + 2.0 * variant_A * rng.random(n_articles)).astype(np.float32),
         life_A=life_P[product_A].astype(np.float32),
         comes_back_A=(rng.random(n_products) < COMEBACK_SHARE)[product_A],
-        popularity_A=(popularity_P[product_A] * colour_pull[colour_A] * np.exp(rng.normal(0, 0.5, n_articles))).astype(
+        popularity_A=(popularity_P[product_A] * colour_pull[colour_A] * np.exp(rng.normal(0, 0.3, n_articles))).astype(
             np.float32
         ),
         variants_start_A=first_A[product_A].astype(np.int32),

@@ -15,14 +15,15 @@ from pipelines.data.synthetic.demand import SLOTS, WeekDemand
 from pipelines.data.synthetic.vocabulary import PRODUCT_TYPES
 
 N_KEPT = 6
-N_LOOKED_AT = 5  # a customer takes the most fitting of so many articles met by their popularity
-STYLE_PULL, COLOUR_PULL, PATTERN_PULL, PRICE_PULL = 2.0, 0.9, 0.6, 0.5
-FAVOURITE_SHARES = np.array([0.5, 0.28, 0.22])
-WINDOW_SHOPPING_SHARE = 0.2  # sections that the season, not the habit, suggests
+N_LOOKED_AT = 4  # a customer takes the most fitting of so many articles met by their popularity
+STYLE_PULL, COLOUR_PULL, PATTERN_PULL, PRICE_PULL = 2.0, 0.7, 0.5, 0.5
+OWNED_PUSH = 3.0  # what was bought just before is not bought again for its looks
+FAVOURITE_SHARES = np.array([0.32, 0.26, 0.22, 0.2])
+WINDOW_SHOPPING_SHARE = 0.35  # sections that the season, not the habit, suggests
 FORGETTING = 0.5  # of kept purchases, each older one is half as present
 # Cumulative shares of what leads to a row; what is left over is taste.
-FIRST_ROW_SHARES = {"again": 0.10, "colour": 0.06, "look": 0.10}
-NEXT_ROW_SHARES = {"another_size": 0.09, "colour": 0.09, "look": 0.22, "again": 0.03, "same_section": 0.25}
+FIRST_ROW_SHARES = {"again": 0.09, "colour": 0.05, "look": 0.08}
+NEXT_ROW_SHARES = {"another_size": 0.09, "colour": 0.09, "look": 0.18, "again": 0.02, "same_section": 0.2}
 
 
 @dataclass(slots=True)
@@ -51,6 +52,8 @@ class Baskets:
 
     def remember(self, customer_R: Ints, article_R: Ints) -> None:
         """Keep the newest purchases of each customer; rows come oldest first."""
+        if len(customer_R) == 0:
+            return
         order = np.argsort(customer_R, kind="stable")[::-1]
         customer, article = customer_R[order], article_R[order]
         starts = np.flatnonzero(np.concatenate([[True], customer[1:] != customer[:-1]]))
@@ -125,7 +128,7 @@ class Baskets:
         favourite_R = np.searchsorted(np.cumsum(FAVOURITE_SHARES)[:-1], rng.random(len(customer_R)))
         own_R = people.favourites_CF[customer_R, favourite_R]
         tempting_R = draw_sections(
-            rng, people.home_C[customer_R], self.shop.n_sections, stay=0.8, weights=demand.section_pull_S
+            rng, people.home_C[customer_R], self.shop.n_sections, stay=0.5, weights=demand.section_pull_S
         )
         return np.where(rng.random(len(customer_R)) < WINDOW_SHOPPING_SHARE, tempting_R, own_R)
 
@@ -137,6 +140,7 @@ class Baskets:
         base_R = section_R.astype(np.int64) * SLOTS
         style_RD, price_z_R = people.style_CD[customer_R], people.price_z_C[customer_R]
         colours_R2, patterned_R = people.colours_C2[customer_R], people.likes_patterns_C[customer_R]
+        kept_R3 = self.kept_CK[customer_R, :3]
         for _ in range(N_LOOKED_AT):
             article_R = demand.slots_S[base_R + rng.integers(0, SLOTS, len(customer_R), dtype=np.uint16)]
             style = shop.style_AD[article_R]
@@ -149,6 +153,8 @@ class Baskets:
             fit_R += np.float32(COLOUR_PULL) * liked_R
             fit_R += np.float32(PATTERN_PULL) * ((shop.appearance_A[article_R] > 0) == patterned_R)
             fit_R -= np.float32(PRICE_PULL) * np.abs(shop.price_z_A[article_R] - price_z_R)
+            for kept_R in kept_R3.T:
+                fit_R -= np.float32(OWNED_PUSH) * (article_R == kept_R)
             better_R = fit_R > best_R
             np.copyto(best_R, fit_R, where=better_R)
             np.copyto(chosen_R, article_R, where=better_R)

@@ -14,12 +14,13 @@ from pipelines.data.synthetic.chance import Bools, Bytes, Floats, draw_from, str
 from pipelines.data.synthetic.size import ShopSize
 from pipelines.data.synthetic.vocabulary import AGE_BAND_SHARES, AGE_BANDS, COLOURS, HOME_SHARES, SECTIONS
 
-N_FAVOURITES = 3
+FAVOURITES_AT_HOME = (1.0, 0.7, 0.5, 0.3)
+"""for each favourite section, the dearest first, the chance that it lies in the home part of the shop"""
 NEVER = np.iinfo(np.int16).max
 NEVER_BUYS_SHARE = 0.007
 OPENING_SHARE = 0.4
 """of the customers, those who are there in the first two months"""
-MEAN_STAY_WEEKS = 90
+MEAN_STAY_WEEKS = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def build_clientele(size: ShopSize, n_sections: int) -> Clientele:
         first_week_C=first_week_C.clip(0, NEVER).astype(np.int16),
         last_week_C=last_week_C.clip(0, NEVER - 1).astype(np.int16),
         favourites_CF=np.stack(
-            [draw_sections(rng, home_C, n_sections, stay=stay) for stay in (1.0, 0.75, 0.4)], axis=1
+            [draw_sections(rng, home_C, n_sections, stay=stay) for stay in FAVOURITES_AT_HOME], axis=1
         ),
         style_CD=unit_vectors(rng.standard_normal((n, N_STYLE))).astype(np.float32),
         colours_C2=draw_from(rng, np.array([colour.weight for colour in COLOURS]), 2 * n)

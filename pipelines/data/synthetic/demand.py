@@ -17,7 +17,7 @@ from pipelines.data.synthetic.vocabulary import PRICE_UNIT, PRODUCT_TYPES
 SLOTS = 8192  # resolution of a section's popularity: a share below 1/8192 sells by luck
 BASIC_LIFE_WEEKS = 70
 WEEKDAY_PULL = np.array([0.93, 0.86, 1.08, 1.08, 1.04, 1.06, 0.95])  # Monday first
-TREND_MEMORY, TREND_NOISE = 0.8, 0.3
+TREND_MEMORY, TREND_NOISE = 0.85, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Demand:
         is_live_A = (age_A > 0) & (age_A < shop.life_A)
         weight_A: NDArray[np.float64] = shop.popularity_A.astype(np.float64) * np.exp(self._trend_P[shop.product_A])
         weight_A *= _life_curve(age_A, shop.life_A, basic_A)
-        seasonal = np.exp(1.1 * np.cos(2 * np.pi * (week_of_year - self._best_week_A) / 52.2)) / 1.3
+        seasonal = np.exp(1.5 * np.cos(2 * np.pi * (week_of_year - self._best_week_A) / 52.2)) / 1.6
         weight_A *= np.where(self._best_week_A > 0, seasonal, 1.0)
         # Whole numbers make the draw the same on machines whose exp() differs in the last bit.
         weight_A = np.where(is_live_A, np.rint(weight_A * 2**20) + 1, 0.0).astype(np.float64)

@@ -19,7 +19,7 @@ from pipelines.data.synthetic.visits import Visits, draw_basket_sizes, open_visi
 EPOCH = date(1970, 1, 1)
 DRIFT_WEEKS = 13  # everyone's taste moves a little once a quarter
 DRIFT = 0.3
-REDRAWN_FAVOURITES = (0.03, 0.08, 0.2)  # chance that a quarter brings another section, dearest first
+REDRAWN_FAVOURITES = (0.03, 0.06, 0.1, 0.15)  # chance that a quarter brings another section, dearest first
 MEMBER_DISCOUNT_SHARE, MEMBER_DISCOUNT = 0.1, 0.9
 
 

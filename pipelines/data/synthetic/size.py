@@ -46,7 +46,7 @@ class ShopSize:
     @property
     def n_articles(self) -> int:
         # An assortment grows slower than its clientele.
-        scaled = round(FULL_ARTICLES * (self.customers / FULL_CUSTOMERS) ** 0.6)
+        scaled = round(FULL_ARTICLES * (self.customers / FULL_CUSTOMERS) ** 0.5)
         return self.articles or max(MIN_ARTICLES, scaled)
 
     @property
@@ -69,7 +69,7 @@ def parse_shop_uri(uri: str) -> ShopSize:
     """Read a shop's address; every mistake in it is reported at once.
 
     >>> parse_shop_uri("synthetic://?customers=200&seed=3").n_articles
-    528
+    1274
     """
     parts = urlsplit(uri)
     if parts.netloc or parts.path not in ("", "/"):

@@ -1,0 +1,401 @@
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipelines.errors import ArtefactError, DataGateError, UsageError
+from pipelines.lake import Lake, open_lake
+from pipelines.steps.ingest import IngestRequest, ingest
+from pipelines.steps.manifest import StepManifest, read_manifest
+from tests.pipelines.data.kaggle_folder import (
+    ANNA,
+    ARTICLES,
+    BEA,
+    CLEO,
+    CUSTOMERS,
+    SHIRT,
+    SKIRT,
+    SOCKS,
+    KaggleFolder,
+    purchase,
+)
+
+NOW = datetime(2020, 9, 23, 2, tzinfo=UTC)
+REAL = Path(__file__).parents[4] / "shared" / "data" / "hm"
+
+
+@pytest.fixture
+def folder_lake(tmp_path: Path) -> Lake:
+    return open_lake(str(tmp_path / "lake"))
+
+
+def read(lake: Lake, source: Path | str, run_id: str = "run-1", *, now: datetime = NOW, **more: object) -> StepManifest:
+    return ingest(lake, IngestRequest(run_id, str(source), **more), now=now)  # type: ignore[arg-type]
+
+
+def table(lake: Lake, manifest: StepManifest, name: str) -> pl.DataFrame:
+    with lake.scratch() as scratch:
+        return pl.read_parquet(lake.fetch(manifest.files[name], scratch))
+
+
+def transactions(lake: Lake, manifest: StepManifest) -> pl.DataFrame:
+    return pl.concat(
+        [table(lake, manifest, name) for name in sorted(manifest.files) if name.startswith("transactions/")]
+    )
+
+
+def test_a_folder_becomes_typed_tables_with_facts(lake: Lake, tmp_path: Path) -> None:
+    purchases = [
+        purchase(),
+        purchase(),
+        purchase("2020-01-13", CLEO, SKIRT, "0.1", "1"),
+        purchase("2020-01-07", BEA, SOCKS[1:]),
+    ]
+    manifest = read(lake, KaggleFolder(purchases=purchases).write(tmp_path / "shop"))
+    assert sorted(manifest.files) == [
+        "articles.parquet",
+        "customers.parquet",
+        "quarantine/rejected.csv",
+        "quarantine/rejected.parquet",
+        "transactions/week=2020-01-06/part.parquet",
+        "transactions/week=2020-01-13/part.parquet",
+    ]
+    facts = {name: value for name, value in manifest.facts.items() if name != "source"}
+    assert facts == {
+        "schema_version": 1,
+        "n_transactions": 4,
+        "n_articles": 3,
+        "n_customers": 2,
+        "n_customers_without_row": 1,
+        "n_rejected": 0,
+        "n_repaired": 1,
+        "n_replayed": 0,
+        "rejected_by_rule": {},
+        "first_day": "2020-01-06",
+        "last_day": "2020-01-13",
+    }
+    assert manifest.facts["source"]["files"]["transactions.csv"]["size_bytes"] == 429
+    rows = transactions(lake, manifest)
+    assert rows["article_id"].to_list() == [SHIRT, SHIRT, SOCKS, SKIRT]
+    assert dict(rows.schema) == {
+        "t_dat": pl.Date,
+        "customer_id": pl.String,
+        "article_id": pl.String,
+        "price": pl.Float64,
+        "sales_channel_id": pl.Int8,
+    }
+    articles = table(lake, manifest, "articles.parquet")
+    assert articles.width == 25
+    assert articles.select("article_id", "product_code", "product_type_no", "detail_desc", "index_name").rows() == [
+        (SHIRT, "100000", 259, "Shirt in linen, with a collar.", None),
+        (SKIRT, "200000", 275, "Skirt.", None),
+        (SOCKS, "300000", 302, "Two\nlines.", None),
+    ]
+    customers = table(lake, manifest, "customers.parquet")
+    assert customers.select("customer_id", "FN", "age").rows() == [(ANNA, 1.0, 24.0), (BEA, None, 51.0)]
+    assert customers.schema["age"] == pl.Float32
+
+
+def test_tables_of_ids_only_are_enough(folder_lake: Lake, tmp_path: Path) -> None:
+    shop = KaggleFolder(articles=["article_id", SHIRT], customers=["customer_id", ANNA]).write(tmp_path / "shop")
+    manifest = read(folder_lake, shop)
+    assert table(folder_lake, manifest, "articles.parquet")["product_code"].to_list() == [SHIRT[:7]]
+    assert table(folder_lake, manifest, "customers.parquet")["age"].to_list() == [None]
+
+
+def test_csv_gzip_and_parquet_of_the_same_rows_give_the_same_transactions(folder_lake: Lake, tmp_path: Path) -> None:
+    plain = KaggleFolder(purchases=[purchase(), purchase("2020-02-01", BEA, SKIRT, "0.125", "1")])
+    plain.write(tmp_path / "csv")
+    plain.write(tmp_path / "gzip")
+    (tmp_path / "gzip" / "transactions.csv").unlink()
+    with gzip.open(tmp_path / "gzip" / "transactions_train.csv.gz", "wb") as packed:
+        packed.write(plain.transactions_text.encode())
+    plain.write(tmp_path / "parquet")
+    (tmp_path / "parquet" / "transactions.csv").unlink()
+    # As pandas writes it without a dtype: ids are numbers, and their zeros are gone.
+    frame = pl.read_csv(tmp_path / "csv" / "transactions.csv", try_parse_dates=True)
+    assert frame.schema["article_id"] == pl.Int64
+    frame.write_parquet(tmp_path / "parquet" / "transactions.parquet")
+    manifests = {kind: read(folder_lake, tmp_path / kind, kind) for kind in ("csv", "gzip", "parquet")}
+    shas = {
+        kind: {name: file.sha256 for name, file in manifest.files.items() if name.startswith("transactions/")}
+        for kind, manifest in manifests.items()
+    }
+    assert shas["csv"] == shas["gzip"] == shas["parquet"]
+    assert manifests["parquet"].facts["n_repaired"] == 2
+
+
+def test_a_synthetic_shop_is_the_same_as_its_csv_files(folder_lake: Lake, tmp_path: Path) -> None:
+    from pipelines.data.synthetic.__main__ import write_csv
+    from pipelines.data.synthetic.shop import Shop
+    from pipelines.data.synthetic.size import parse_shop_uri
+
+    uri = "synthetic://?customers=60&weeks=12&seed=3"
+    write_csv(Shop(parse_shop_uri(uri)), tmp_path / "shop")
+    streamed, written = read(folder_lake, uri, "streamed"), read(folder_lake, tmp_path / "shop", "written")
+    assert {name: file.sha256 for name, file in streamed.files.items()} == {
+        name: file.sha256 for name, file in written.files.items()
+    }
+    assert streamed.facts["n_transactions"] == written.facts["n_transactions"] > 100
+    assert streamed.facts["n_customers_without_row"] == 0
+
+
+def test_rejected_rows_are_kept_whole_and_good_ones_stay(lake: Lake, tmp_path: Path) -> None:
+    bad = [purchase(price="free"), "2020-01-06,half a row", purchase("2020-09-24"), purchase(article_id="0999999999")]
+    shop = KaggleFolder(purchases=[purchase()] * 96 + bad).write(tmp_path / "shop")
+    manifest = read(lake, shop, max_rejected_share=0.04)
+    assert manifest.facts["n_transactions"] + manifest.facts["n_rejected"] == 100
+    assert manifest.facts["rejected_by_rule"] == {
+        "article_unknown": 1,
+        "columns": 1,
+        "date_future": 1,
+        "price_not_a_number": 1,
+    }
+    rejected = table(lake, manifest, "quarantine/rejected.parquet")
+    assert rejected.select("file", "line", "column", "value", "rule").rows() == [
+        ("transactions.csv", 98, "price", "free", "price_not_a_number"),
+        ("transactions.csv", 99, None, "2020-01-06,half a row", "columns"),
+        ("transactions.csv", 100, "t_dat", "2020-09-24", "date_future"),
+        ("transactions.csv", 101, "article_id", "0999999999", "article_unknown"),
+    ]
+    assert rejected["customer_id"].to_list() == [ANNA, None, ANNA, ANNA]
+
+
+def test_too_many_rejects_stop_the_run_with_a_table_and_lose_nothing(lake: Lake, tmp_path: Path) -> None:
+    bad = [purchase(article_id="7.06016E+08")] * 2
+    shop = KaggleFolder(purchases=[purchase()] * 98 + bad).write(tmp_path / "shop")
+    with pytest.raises(DataGateError) as caught:
+        read(lake, shop)
+    message = str(caught.value)
+    assert message.startswith("transactions.csv: 2 of 100 rows were rejected (2.00%), at most 1.00% may be")
+    assert "article_id_format" in message
+    assert "a spreadsheet wrote the id as a number and lost digits; export it again as text" in " ".join(
+        message.replace("│", " ").split()
+    )
+    key = "raw/run-1/refused/rejected.csv"
+    assert lake.uri_of(key) in message
+    kept = pl.read_csv(lake.read_bytes(key), infer_schema=False)
+    assert kept.select("line", "article_id").rows() == [("100", "7.06016E+08"), ("101", "7.06016E+08")]
+    with pytest.raises(ArtefactError, match="has no finished ingest step"):
+        read_manifest(lake, "ingest", "run-1")
+
+
+def test_rejects_of_the_other_tables_keep_their_own_columns(folder_lake: Lake, tmp_path: Path) -> None:
+    shop = KaggleFolder(articles=[*ARTICLES, f"{SHIRT},100000,Again,259,x"], customers=[*CUSTOMERS, ",,,,,31,"])
+    with pytest.raises(DataGateError, match=r"articles\.csv: 1 of 4 rows were rejected \(25\.00%\)"):
+        read(folder_lake, shop.write(tmp_path / "shop"))
+    manifest = read(folder_lake, tmp_path / "shop", max_rejected_share=0.5)
+    rejected = table(folder_lake, manifest, "quarantine/rejected.parquet")
+    assert rejected.select("file", "line", "rule", "prod_name", "age").rows() == [
+        ("articles.csv", 6, "key_repeated", "Again", None),
+        ("customers.csv", 4, "customer_missing", None, "31"),
+    ]
+
+
+@pytest.fixture
+def mended(folder_lake: Lake, tmp_path: Path) -> Callable[..., Path]:
+    """Write a source with two bad rows and a repeated article, ingest it, and mend its quarantine."""
+
+    def write(**changes: str) -> Path:
+        shop = KaggleFolder(
+            purchases=[purchase(), purchase(price="free"), purchase("2020-13-01"), purchase("2020-01-14")],
+            articles=[*ARTICLES, f"{SHIRT},400000,Fourth,259,x"],
+        ).write(tmp_path / "shop")
+        manifest = read(folder_lake, shop, "bad", max_rejected_share=0.5)
+        assert manifest.facts["n_rejected"] == 3
+        rejected = pl.read_csv(
+            folder_lake.read_bytes(manifest.files["quarantine/rejected.csv"].key), infer_schema=False
+        )
+        line = pl.col("line")
+        rows = rejected.with_columns(
+            price=pl.when(line == "3").then(pl.lit("0.75")).otherwise("price"),
+            article_id=pl.when(pl.col("file") == "articles.csv").then(pl.lit("0400000001")).otherwise("article_id"),
+        ).filter(line != "4")
+        rows.with_columns(**{name: pl.lit(value) for name, value in changes.items()}).write_csv(tmp_path / "mended.csv")
+        return tmp_path / "mended.csv"
+
+    return write
+
+
+def test_mended_rows_come_back_in_and_the_others_stay_in_quarantine(
+    folder_lake: Lake, tmp_path: Path, mended: Callable[..., Path]
+) -> None:
+    replayed = read(folder_lake, tmp_path / "shop", "again", max_rejected_share=0.5, replay=mended())
+    assert {name: replayed.facts[name] for name in ("n_transactions", "n_rejected", "n_replayed", "n_articles")} == {
+        "n_transactions": 3,
+        "n_rejected": 1,
+        "n_replayed": 2,
+        "n_articles": 4,
+    }
+    assert sorted(transactions(folder_lake, replayed)["price"].to_list()) == [0.025, 0.025, 0.75]
+    assert table(folder_lake, replayed, "quarantine/rejected.parquet")["line"].to_list() == [4]
+    bad = read_manifest(folder_lake, "ingest", "bad")
+    assert bad.facts["n_rejected"] == 3  # the version before is as it was
+
+
+def test_a_replay_onto_a_replayed_version_keeps_what_was_mended_before(
+    folder_lake: Lake, tmp_path: Path, mended: Callable[..., Path]
+) -> None:
+    first = read(folder_lake, tmp_path / "shop", "first", max_rejected_share=0.5, replay=mended())
+    rest = pl.read_csv(folder_lake.read_bytes(first.files["quarantine/rejected.csv"].key), infer_schema=False)
+    rest.with_columns(t_dat=pl.lit("2020-01-20")).write_csv(tmp_path / "rest.csv")
+    second = read(folder_lake, "", "second", data_version="first", replay=tmp_path / "rest.csv")
+    assert (second.facts["n_transactions"], second.facts["n_rejected"], second.facts["n_replayed"]) == (4, 0, 3)
+    assert second.facts["last_day"] == "2020-01-20"
+
+
+def test_rows_that_are_still_bad_stay_in_quarantine_under_their_line(
+    folder_lake: Lake, tmp_path: Path, mended: Callable[..., Path]
+) -> None:
+    path = mended(price="still free")
+    replayed = read(folder_lake, tmp_path / "shop", "again", max_rejected_share=0.5, replay=path)
+    rejected = table(folder_lake, replayed, "quarantine/rejected.parquet").sort("line")
+    assert rejected.select("line", "value").rows() == [(3, "still free"), (4, "2020-13-01")]
+
+
+def test_a_replay_onto_another_source_is_refused(
+    folder_lake: Lake, tmp_path: Path, mended: Callable[..., Path]
+) -> None:
+    path = mended()
+    other = KaggleFolder().write(tmp_path / "other")
+    with pytest.raises(UsageError, match=r"articles\.csv line 6 is not among the rejected rows of this source"):
+        read(folder_lake, other, "again", replay=path)
+    KaggleFolder().write(tmp_path / "shop")
+    with pytest.raises(UsageError, match=r"data-version bad was read from .*, whose articles\.csv, transactions\.csv"):
+        read(folder_lake, "", "again", data_version="bad", replay=path)
+
+
+def test_a_data_version_is_used_as_it_is_without_its_source(folder_lake: Lake, tmp_path: Path) -> None:
+    shop = KaggleFolder().write(tmp_path / "shop")
+    first = read(folder_lake, shop, "first")
+    (shop / "transactions.csv").unlink()
+    second = read(folder_lake, shop, "second", data_version="first")
+    assert (second.run_id, second.files) == ("second", first.files)
+    assert read_manifest(folder_lake, "ingest", "second") == second
+    with pytest.raises(ArtefactError, match="run 'third' has no finished ingest step"):
+        read(folder_lake, shop, "fourth", data_version="third")
+
+
+def test_an_unchanged_source_is_not_read_again(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = KaggleFolder().write(tmp_path / "shop")
+    later = datetime.now(UTC) + timedelta(seconds=10)  # files older than two seconds are settled
+    first = read(lake, shop, "first", now=later)
+    monkeypatch.setattr("pipelines.data.sources_folder.LocalFile.open", lambda _: pytest.fail("the source is read"))
+    again = read(lake, shop, "again", now=later)
+    assert (again.produced_by, again.files) == ("first", first.files)
+
+
+def test_a_source_that_changed_within_the_tick_of_its_clock_is_read_again(folder_lake: Lake, tmp_path: Path) -> None:
+    shop = KaggleFolder(purchases=[purchase(price="0.1")]).write(tmp_path / "shop")
+    path, now = shop / "transactions.csv", datetime.now(UTC)
+    stat = path.stat()
+    read(folder_lake, shop, "first", now=now)
+    path.write_text(path.read_text().replace("0.1", "0.2"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert transactions(folder_lake, read(folder_lake, shop, "second", now=now))["price"].to_list() == [0.2]
+
+
+def test_the_same_files_elsewhere_are_the_same_data(folder_lake: Lake, tmp_path: Path) -> None:
+    read(folder_lake, KaggleFolder().write(tmp_path / "here"), "first")
+    again = read(folder_lake, KaggleFolder().write(tmp_path / "there"), "again")
+    assert again.produced_by == "first"
+
+
+def test_what_was_in_the_future_is_judged_anew_on_another_day(folder_lake: Lake, tmp_path: Path) -> None:
+    shop = KaggleFolder(purchases=[purchase(), purchase("2020-09-24")]).write(tmp_path / "shop")
+    assert read(folder_lake, shop, "today", max_rejected_share=0.5).facts["n_rejected"] == 1
+    tomorrow = read(folder_lake, shop, "tomorrow", max_rejected_share=0.5, now=NOW + timedelta(days=1))
+    assert (tomorrow.facts["n_rejected"], tomorrow.facts["n_transactions"]) == (0, 2)
+
+
+@pytest.mark.s3
+def test_a_source_on_s3_is_read_once_and_known_by_its_etags(
+    folder_lake: Lake, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import boto3
+
+    shop = KaggleFolder().write(tmp_path / "shop")
+    client = boto3.client("s3")
+    for path in shop.iterdir():
+        client.upload_file(str(path), s3_bucket, f"kaggle/{path.name}")
+    client.close()
+    uri = f"s3://{s3_bucket}/kaggle"
+    first, local = read(folder_lake, uri, "first"), read(folder_lake, shop, "local")
+    assert {name: file.sha256 for name, file in first.files.items()} == {
+        name: file.sha256 for name, file in local.files.items()
+    }
+    for name, file in first.facts["source"]["files"].items():
+        assert file["sha256"] == local.facts["source"]["files"][name]["sha256"]
+    monkeypatch.setattr("pipelines.data.sources_s3.S3File.open", lambda _: pytest.fail("the source is read"))
+    assert read(folder_lake, uri, "again").produced_by == "first"
+
+
+@pytest.mark.s3
+def test_a_source_on_s3_that_is_not_there_says_so(s3_bucket: str, folder_lake: Lake) -> None:
+    with pytest.raises(UsageError, match=r"source s3://.*/nothing/here holds nothing"):
+        read(folder_lake, f"s3://{s3_bucket}/nothing/here")
+    with pytest.raises(UsageError, match=r"source: the bucket 'no-such-bucket' does not exist .* correct --source"):
+        read(folder_lake, "s3://no-such-bucket/kaggle")
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(UsageError, match="max-rejected-share is"):
+        IngestRequest("run-1", "x", max_rejected_share=share)
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.steps.ingest", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_prints_its_facts_as_the_one_line_on_stdout(tmp_path: Path) -> None:
+    shop = KaggleFolder().write(tmp_path / "shop")
+    arguments = ["--lake", str(tmp_path / "lake"), "--run-id", "r", "--source", str(shop), "--data-version", "latest"]
+    done = run(*arguments, "--max-rejected-share", "0.01")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == read_manifest(open_lake(str(tmp_path / "lake")), "ingest", "r").facts
+    assert "step_finished" in done.stderr
+
+
+def test_the_command_exits_3_with_the_table_when_the_gate_refuses(tmp_path: Path) -> None:
+    shop = KaggleFolder(purchases=[purchase(price="free")]).write(tmp_path / "shop")
+    done = run("--lake", str(tmp_path / "lake"), "--run-id", "r", "--source", str(shop))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "error: transactions.csv: 1 of 1 rows were rejected (100.00%)" in done.stderr
+    assert "price_not_a_number" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reused_step_loads_neither_polars_nor_arrow(tmp_path: Path) -> None:
+    shop = KaggleFolder().write(tmp_path / "shop")
+    lake = tmp_path / "lake"
+    read(open_lake(str(lake)), shop, "first", now=datetime.now(UTC))
+    code = (
+        "import sys; from datetime import datetime, UTC; from pipelines.lake import open_lake\n"
+        "from pipelines.steps.ingest import IngestRequest, ingest\n"
+        f"manifest = ingest(open_lake({str(lake)!r}), IngestRequest('again', {str(shop)!r}), now=datetime.now(UTC))\n"
+        "print(manifest.produced_by, sorted({'polars', 'pyarrow', 'numpy', 'boto3'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "first []"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the real sample is not there: {REAL}")
+def test_the_real_sample_is_read_without_a_loss(folder_lake: Lake) -> None:
+    manifest = read(folder_lake, REAL)
+    assert {name: manifest.facts[name] for name in ("n_transactions", "n_articles", "n_customers", "n_rejected")} == {
+        "n_transactions": 31_662,
+        "n_articles": 105_542,
+        "n_customers": 1_364,
+        "n_rejected": 0,
+    }
+    assert (manifest.facts["first_day"], manifest.facts["last_day"]) == ("2018-09-20", "2020-09-22")
