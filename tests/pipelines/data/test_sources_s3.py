@@ -68,5 +68,5 @@ def test_an_object_replaced_while_it_is_read_is_to_be_read_again(bucket: str) ->
 
 def test_wrong_credentials_are_a_matter_of_usage(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(UsageError, match="source: cannot use s3://.*the secret key does not fit"):
+    with pytest.raises(UsageError, match=r"source: cannot use s3://.*the secret key does not fit"):
         list_objects(f"s3://{bucket}/shop")
