@@ -43,6 +43,7 @@ test: $(SETUP)  ## run the tests on two processes (PYTEST_ARGS="-k lake" for som
 
 check: $(SETUP)  ## lint, types, and that the rendered YAML is current
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pipelines.render --check
 

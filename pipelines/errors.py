@@ -38,27 +38,27 @@ class TryAgainError(PipelineError):
     exit_code = 75
 
 
-class LakeKeyMissing(ArtefactError):  # noqa: N818 - reads as the fact that it states
+class LakeKeyMissing(ArtefactError):
     """Nothing is stored under the key."""
 
 
-class LakeDamaged(ArtefactError):  # noqa: N818
+class LakeDamaged(ArtefactError):
     """What is stored differs from what its manifest promises."""
 
 
-class LakeConflict(TryAgainError):  # noqa: N818
+class LakeConflict(TryAgainError):
     """A conditional write lost against another writer."""
 
 
-class LakeUnreachable(TryAgainError):  # noqa: N818
+class LakeUnreachable(TryAgainError):
     """The lake did not answer, after retries."""
 
 
-class LakeFull(TryAgainError):  # noqa: N818
+class LakeFull(TryAgainError):
     """No space is left where a file should go."""
 
 
-class LakeRefused(UsageError):  # noqa: N818
+class LakeRefused(UsageError):
     """The lake answered no: credentials, permission, a missing bucket, a read-only folder."""
 
 
