@@ -1,8 +1,12 @@
 """The client and the command line against a real HTTP server that replays what a real Argo Server answered."""
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -270,3 +274,21 @@ def test_server_is_read_as_argo_s_command_line_reads_it(environ: dict[str, str],
     found, _ = argo.argo_settings(environ | {"ARGO_NAMESPACE": "ml"})
     assert found is not None
     assert found.server == expected
+
+
+def test_ctrl_c_leaves_the_run_and_says_how_to_stop_it(server: Replay) -> None:
+    exchanges = recorded("02_submit")
+    server.add(exchanges[0])
+    server.add(exchanges[3])
+    command = [sys.executable, "-m", "pipelines.submit", "--wait", "--json", "--poll-seconds", "0.1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        for _ in range(400):
+            if len(server.requests) > 2:
+                break
+            time.sleep(0.05)
+        waiting.send_signal(signal.SIGINT)
+        output, errors = waiting.communicate(timeout=30)
+    assert waiting.returncode == 130, errors
+    assert json.loads(output.splitlines()[-1])["status"] == "Running"
+    assert "argo stop ml-pipeline-2cq8k -n ml" in errors
+    assert "Traceback" not in errors
