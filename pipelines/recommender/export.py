@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import resource
 import time
 import warnings
@@ -31,7 +32,8 @@ N_GOLDEN = 24
 MIN_OVERLAP = 0.995
 OPSET = 20
 EPOCH = date(1970, 1, 1)
-INPUTS = ("history_BL", "age_days_BL", "segment_B", "top_k_1")
+INPUTS = ("history_BL", "age_days_BL", "segment_B")
+RANKED = ("ranked_article_index_BC", "ranked_score_BC")
 OUTPUTS = ("article_index_BK", "score_BK")
 
 
@@ -56,38 +58,49 @@ def export_onnx(recommender: Recommender, path: Path, max_history: int) -> None:
         torch.full((2, 3), n_articles, dtype=torch.int64),
         torch.zeros((2, 3)),
         torch.zeros(2, dtype=torch.int64),
-        torch.tensor([12]),
     )
     B, L = Dim("B", min=1, max=65536), Dim("L", min=1, max=max(max_history, 4))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        program = torch.onnx.export(
-            recommender.eval(),
-            example,
-            dynamo=True,
-            input_names=INPUTS,
-            output_names=OUTPUTS,
-            dynamic_shapes=({0: B, 1: L}, {0: B, 1: L}, {0: B}, {}),
-            opset_version=OPSET,
-            verbose=False,
-        )
+    exporter_log = logging.getLogger("torch.onnx")
+    level = exporter_log.level
+    exporter_log.setLevel(logging.ERROR)  # it warns of operators of packages that we do not have
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own deprecations
+            program = torch.onnx.export(
+                recommender.eval(),
+                example,
+                dynamo=True,
+                input_names=INPUTS,
+                output_names=RANKED,
+                dynamic_shapes=({0: B, 1: L}, {0: B, 1: L}, {0: B}),
+                opset_version=OPSET,
+                verbose=False,
+            )
+    finally:
+        exporter_log.setLevel(level)
     assert program is not None
     model = program.model_proto
     # The exporter notes source lines and paths of this machine in every node.
     for holder in (model, model.graph):
         del holder.metadata_props[:]
-    for item in (
-        *model.graph.node,
-        *model.graph.value_info,
-        *model.graph.input,
-        *model.graph.output,
-        *model.graph.initializer,
-    ):
+    for item in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
         item.doc_string = ""
         del item.metadata_props[:]
     del model.graph.value_info[:]
+    _cut_to_top_k(model.graph)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _cut_to_top_k(graph: onnx.GraphProto) -> None:
+    """Add the input top_k_1 and answer only the first top_k of the ranking."""
+    graph.input.append(onnx.helper.make_tensor_value_info("top_k_1", onnx.TensorProto.INT64, [1]))
+    for name, value in (("first", 0), ("rank_axis", 1)):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array([value], dtype=np.int64), name))
+    del graph.output[:]
+    for ranked, cut, kind in zip(RANKED, OUTPUTS, (onnx.TensorProto.INT64, onnx.TensorProto.FLOAT), strict=True):
+        graph.node.append(onnx.helper.make_node("Slice", [ranked, "first", "top_k_1", "rank_axis"], [cut]))
+        graph.output.append(onnx.helper.make_tensor_value_info(cut, kind, ["B", "K"]))
 
 
 def write_bundle_files(folder: Path, recommender: Recommender, shop: Shop, day: int, max_history: int) -> None:
@@ -146,13 +159,12 @@ def answer_with_torch(
     """Answer known customers without the serving engine: article_index and score, [B, k] each."""
     history = histories_of(past, customers, day, max_history)
     with torch.inference_mode():
-        index_BK, score_BK = recommender(
+        index_BC, score_BC = recommender(
             torch.from_numpy(history.history_BL),
             torch.from_numpy(history.age_days_BL),
             torch.from_numpy(segments[customers].astype(np.int64)),
-            torch.tensor([min(k, recommender.signals.n_candidates)]),
         )
-    return index_BK.numpy(), score_BK.numpy()
+    return index_BC[:, :k].numpy(), score_BC[:, :k].numpy()
 
 
 def _spread(past: Interactions, n: int) -> Int32:

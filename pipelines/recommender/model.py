@@ -278,14 +278,9 @@ class Recommender(nn.Module):
         self.signals = signals
         self.ranker = ranker
 
-    def forward(
-        self, history_BL: Tensor, age_days_BL: Tensor, segment_B: Tensor, top_k_1: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Rank; returns article_index_BK and score_BK, best first. Candidates beyond the C best are not ranked."""
+    def forward(self, history_BL: Tensor, age_days_BL: Tensor, segment_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Rank every candidate; returns article_index [B, C] and score [B, C], best first."""
         candidates_BC, features_BCF = self.signals(history_BL, age_days_BL, segment_B)
         scores_BC = self.ranker(features_BCF)
-        k = top_k_1[0].item()
-        torch._check(k >= 1)  # type: ignore[no-untyped-call]
-        torch._check(k <= self.signals.n_candidates)  # type: ignore[no-untyped-call]
-        score_BK, rank_BK = torch.topk(scores_BC, int(k), dim=1)
-        return self.signals.live_N[candidates_BC.gather(1, rank_BK)], score_BK
+        score_BC, rank_BC = torch.topk(scores_BC, self.signals.n_candidates, dim=1)
+        return self.signals.live_N[candidates_BC.gather(1, rank_BC)], score_BC
