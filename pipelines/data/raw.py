@@ -60,6 +60,8 @@ def write_raw(
     own_columns += [name for name in (ARTICLE_COLUMNS if len(bad_articles) else ()) if name not in own_columns]
     own_columns += [name for name in (CUSTOMER_COLUMNS if len(bad_customers) else ()) if name not in own_columns]
     rules = RowRules(articles["article_id"], today)
+    n_articles, n_customers, known_customers = len(articles), len(customers), customers["customer_id"].hash().to_numpy()
+    del articles, customers  # a full shop's customers are 300 MB, and the stream does not need them
     with Quarantine(out / "quarantine", own_columns) as quarantine:
         quarantine.add(bad_articles)
         quarantine.add(bad_customers)
@@ -71,12 +73,12 @@ def write_raw(
     if partitions.first_day is None or partitions.last_day is None:
         raise DataGateError(f"source {source.uri} has no transaction that could be kept")
     buyers = np.unique(np.concatenate(counts.customer_hashes))
-    known = np.isin(buyers, customers["customer_id"].hash().to_numpy())
+    known = np.isin(buyers, known_customers)
     return {
         "schema_version": SCHEMA_VERSION,
         "n_transactions": partitions.n_rows,
-        "n_articles": len(articles),
-        "n_customers": len(customers),
+        "n_articles": n_articles,
+        "n_customers": n_customers,
         "n_customers_without_row": int((~known).sum()),
         "n_rejected": quarantine.by_rule.total(),
         "n_repaired": counts.n_repaired,

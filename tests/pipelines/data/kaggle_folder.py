@@ -15,8 +15,8 @@ ARTICLES = (
 )
 CUSTOMERS = (
     "customer_id,FN,Active,club_member_status,fashion_news_frequency,age,postal_code",
-    f"{ANNA},1.0,1.0,ACTIVE,Regularly,24.0,{'1' * 64}",
-    f"{BEA},,,ACTIVE,NONE,51.0,{'2' * 64}",
+    f"{ANNA},1.0,1.0,ACTIVE,Regularly,24.0,{'d' * 64}",
+    f"{BEA},,,ACTIVE,NONE,51.0,{'e' * 64}",
 )
 
 

@@ -20,6 +20,7 @@ from tests.pipelines.data.kaggle_folder import (
     BEA,
     CLEO,
     CUSTOMERS,
+    HEADER,
     SHIRT,
     SKIRT,
     SOCKS,
@@ -130,6 +131,64 @@ def test_csv_gzip_and_parquet_of_the_same_rows_give_the_same_transactions(folder
     }
     assert shas["csv"] == shas["gzip"] == shas["parquet"]
     assert manifests["parquet"].facts["n_repaired"] == 2
+
+
+def test_articles_and_customers_may_be_parquet_with_ids_as_numbers(folder_lake: Lake, tmp_path: Path) -> None:
+    plain = KaggleFolder()
+    plain.write(tmp_path / "shop")
+    for name in ("articles", "customers"):
+        path = tmp_path / "shop" / f"{name}.csv"
+        pl.read_csv(path).write_parquet(path.with_suffix(".parquet"))
+        path.unlink()
+    manifest = read(folder_lake, tmp_path / "shop")
+    articles = table(folder_lake, manifest, "articles.parquet")
+    assert articles.select("article_id", "product_code", "product_type_no").row(0) == (SHIRT, "100000", 259)
+    assert table(folder_lake, manifest, "customers.parquet").select("customer_id", "age").row(1) == (BEA, 51.0)
+    (tmp_path / "shop" / "articles.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(DataGateError, match=r"articles\.parquet is damaged or no Parquet"):
+        read(folder_lake, tmp_path / "shop")
+    pl.DataFrame({"id": [1]}).write_parquet(tmp_path / "shop" / "articles.parquet")
+    with pytest.raises(DataGateError, match=r"articles\.parquet line 1: no column 'article_id' \(is it 'id'\?\)"):
+        read(folder_lake, tmp_path / "shop")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda shop: (shop / "transactions.csv").write_bytes(b""), r"transactions\.csv is empty"),
+        (lambda shop: (shop / "articles.csv").write_text("article_id;prod_name\n1;2\n"), "separated by semicolons"),
+        (lambda shop: (shop / "customers.csv").write_text("customer,age\na,1\n"), r"is it 'customer'\?"),
+        (lambda shop: (shop / "customers.csv").write_text("customer_id,age\n"), "has a header and no rows"),
+        (lambda shop: (shop / "transactions.csv").write_text(HEADER + "\n"), "has a header and no rows"),
+    ],
+)
+def test_a_broken_file_stops_the_run_and_publishes_nothing(
+    folder_lake: Lake, tmp_path: Path, break_it: Callable[[Path], object], message: str
+) -> None:
+    shop = KaggleFolder().write(tmp_path / "shop")
+    break_it(shop)
+    with pytest.raises(DataGateError, match=message):
+        read(folder_lake, shop)
+    assert not folder_lake.exists("raw/run-1/manifest.json")
+
+
+def test_a_byte_order_mark_changes_nothing(folder_lake: Lake, tmp_path: Path) -> None:
+    shop = KaggleFolder().write(tmp_path / "shop")
+    plain = read(folder_lake, shop, "plain")
+    for path in shop.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    marked = read(folder_lake, shop, "marked")
+    assert {name: file.sha256 for name, file in marked.files.items()} == {
+        name: file.sha256 for name, file in plain.files.items()
+    }
+
+
+def test_a_spreadsheet_that_dropped_every_zero_is_repaired_and_counted(folder_lake: Lake, tmp_path: Path) -> None:
+    purchases = [purchase(article_id=article[1:]) for article in (SHIRT, SKIRT, SOCKS)]
+    articles = [line.removeprefix("0") for line in ARTICLES]
+    manifest = read(folder_lake, KaggleFolder(purchases=purchases, articles=articles).write(tmp_path / "shop"))
+    assert transactions(folder_lake, manifest)["article_id"].to_list() == [SHIRT, SKIRT, SOCKS]
+    assert manifest.facts["n_repaired"] == 6
 
 
 def test_a_synthetic_shop_is_the_same_as_its_csv_files(folder_lake: Lake, tmp_path: Path) -> None:
