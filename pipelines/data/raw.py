@@ -223,11 +223,13 @@ def _pieces(source: Source, scratch: Path) -> Iterator[tuple[int, Block | pa.Tab
 
 def _parquet_batches(file: SourceFile, table: str, scratch: Path) -> Iterator[tuple[int, pa.Table]]:
     """Read a Parquet table piece by piece; a row's line is its number, from 1."""
+    path = file.local_path(scratch)
     try:
-        reader = pq.ParquetFile(file.local_path(scratch), read_dictionary=["customer_id", "article_id"])
+        columns = pq.read_schema(path).names
+        ids = [name for name in ("customer_id", "article_id") if name in columns]
+        reader = pq.ParquetFile(path, read_dictionary=ids)
     except pa.ArrowInvalid as error:
         raise DataGateError(f"{file.name} is damaged or no Parquet: {error}") from error
-    columns = reader.schema_arrow.names
     missing = [name for name in REQUIRED_COLUMNS[table] if name not in columns]
     if missing:
         raise DataGateError(missing_columns(file.name, columns, missing))
