@@ -147,8 +147,8 @@ def test_articles_and_customers_may_be_parquet_with_ids_as_numbers(folder_lake: 
     (tmp_path / "shop" / "articles.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(DataGateError, match=r"articles\.parquet is damaged or no Parquet"):
         read(folder_lake, tmp_path / "shop")
-    pl.DataFrame({"id": [1]}).write_parquet(tmp_path / "shop" / "articles.parquet")
-    with pytest.raises(DataGateError, match=r"articles\.parquet line 1: no column 'article_id' \(is it 'id'\?\)"):
+    pl.DataFrame({"article": [1]}).write_parquet(tmp_path / "shop" / "articles.parquet")
+    with pytest.raises(DataGateError, match=r"articles\.parquet line 1: no column 'article_id' \(is it 'article'\?\)"):
         read(folder_lake, tmp_path / "shop")
 
 
