@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pipelines.data.schema import TRANSACTION_SCHEMA
 
 ROW_GROUP_ROWS = 262_144
-MAX_BUFFERED_ROWS = 4_000_000  # about 100 MB; only a source in random order comes near it
+MAX_BUFFERED_ROWS = 3_000_000  # about 150 MB; only a source in random order comes near it
+IDLE_ROWS = 1_000_000  # a week that so many rows have passed by is over, in a source that is in order of time
 EPOCH = date(1970, 1, 1)
 THURSDAY = 3  # 1970-01-01 was one: Monday-based weeks begin three days before
 
@@ -32,6 +33,7 @@ class WeeklyPartitions:
         self._writers: dict[int, pq.ParquetWriter] = {}
         self._buffers: dict[int, list[pa.Table]] = defaultdict(list)
         self._buffered: Counter[int] = Counter()
+        self._touched: dict[int, int] = {}  # week → rows that had come when it last got some
         self.n_rows = 0
         self.first_day: date | None = None
         self.last_day: date | None = None
@@ -49,8 +51,11 @@ class WeeklyPartitions:
         for week, rows in _split(weeks, table):
             self._buffers[week].append(rows)
             self._buffered[week] += len(rows)
+            self._touched[week] = self.n_rows
             if self._buffered[week] >= ROW_GROUP_ROWS:
                 self._write(week, keep_rest=True)
+        for week in [week for week in self._buffered if self.n_rows - self._touched[week] > IDLE_ROWS]:
+            self._write(week, keep_rest=False)
         if self._buffered.total() > MAX_BUFFERED_ROWS:
             for week, _ in self._buffered.most_common(max(1, len(self._buffered) // 2)):
                 self._write(week, keep_rest=False)
@@ -64,7 +69,7 @@ class WeeklyPartitions:
             writer.write_table(compact(group), row_group_size=ROW_GROUP_ROWS)
         self._buffered.pop(week)
         if n_rows < len(table):
-            self._buffers[week].append(table.slice(n_rows))
+            self._buffers[week].append(compact(table.slice(n_rows)))  # a copy: a slice would keep the whole alive
             self._buffered[week] = len(table) - n_rows
 
     def _open(self, week: int) -> pq.ParquetWriter:

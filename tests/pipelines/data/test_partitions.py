@@ -87,6 +87,18 @@ def test_a_source_in_random_order_is_written_before_it_fills_memory(
     assert read.sort(pl.all()).equals(frame.sort(pl.all()))
 
 
+def test_a_week_that_is_over_leaves_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions_module, "IDLE_ROWS", 500)
+    frame = purchases(3000, n_days=70)
+    most = 0
+    with WeeklyPartitions(tmp_path) as written:
+        for piece in frame.iter_slices(50):
+            written.add(to_typed(piece))
+            most = max(most, sum(len(table) for tables in written._buffers.values() for table in tables))
+    assert most < 1200  # a week has 300 rows, and 500 more may pass before it is known to be over
+    assert pl.concat([pl.read_parquet(path) for path in sorted(tmp_path.rglob("*.parquet"))]).equals(frame)
+
+
 def test_other_readers_find_plain_types(tmp_path: Path) -> None:
     frame = purchases(300)
     write(frame, tmp_path)
