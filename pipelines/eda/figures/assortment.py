@@ -1,5 +1,7 @@
 """Categories and the long tail."""
 
+import datetime as dt
+
 import altair as alt
 import pandas as pd
 
@@ -15,10 +17,12 @@ from pipelines.eda.figures.drawing import (
     days_axis,
     paired_columns,
     percent_axis,
+    share_axis,
 )
+from pipelines.eda.findings.assortment import MIN_ARTICLES
 from pipelines.eda.statistics import Statistics, records
 from pipelines.report.blocks import Block, Table, Text
-from pipelines.report.numbers import count, decimal, percent
+from pipelines.report.numbers import count, day, decimal, percent
 
 ATTRIBUTE_TITLES = {
     "product_group": "Product groups",
@@ -57,13 +61,13 @@ def _category(frame: pd.DataFrame, title: str) -> Block:
         alt.Tooltip("n_articles_sold:Q", format=COUNT, title="articles sold"),
         alt.Tooltip("n_articles:Q", format=COUNT, title="articles listed"),
     ]
-    room = max(float(frame["share"].max()), float(frame["share_recent"].max())) * 1.45 or 1.0
+    room = max(float(frame["share"].max()), float(frame["share_recent"].max())) * 1.9 or 1.0
     y = alt.Y("value:N", sort=frame["value"].tolist(), title=None)
     x = alt.X(
         "share:Q",
         title="share of purchases",
         scale=alt.Scale(domain=[0, room], nice=False),
-        axis=alt.Axis(format="~%", tickCount=4),
+        axis=share_axis(),
     )
     base = alt.Chart(frame)
     bars = base.mark_bar(style="main-bar", size=15).encode(y=y, x=x, tooltip=tooltips)
@@ -103,31 +107,18 @@ def _concentration(statistics: Statistics) -> Block:
     )
     y = percent_axis("share_of_sales", "share of sales")
     line = alt.Chart(frame).mark_line(style="main-line").encode(x=x, y=y, tooltip=tooltips)
-    marks = pd.DataFrame(
-        [
-            (share, statistics.figures[f"share_sales_of_top_{name}_percent"])
-            for share, name in ((0.01, "1"), (0.1, "10"))
-        ],
-        columns=["share_of_articles", "share_of_sales"],
-    ).dropna()
-    marks["text"] = [
-        f"{percent(row.share_of_articles, 0)} of articles: {percent(row.share_of_sales)}" for row in records(marks)
-    ]
-    points = (
-        alt.Chart(marks)
-        .mark_point(style="main", filled=True, size=60)
-        .encode(x="share_of_articles:Q", y="share_of_sales:Q", tooltip=tooltips)
-    )
-    words = (
-        alt.Chart(marks)
-        .mark_text(style="note-text", align="left", dx=9, dy=6)
-        .encode(x="share_of_articles:Q", y="share_of_sales:Q", text="text:N")
-    )
-    return chart(
-        "How much the best-sellers carry",
-        alt.layer(line, points, words),
-        "Were all articles sold alike, this would be a straight line.",
-    )
+    layers = [line]
+    if statistics.number("n_articles_sold") >= MIN_ARTICLES:
+        marks = pd.DataFrame({"share_of_articles": [0.01, 0.1]})
+        marks["share_of_sales"] = [statistics.number(f"share_sales_of_top_{n}_percent") for n in (1, 10)]
+        marks["text"] = [
+            f"{percent(row.share_of_articles, 0)} of articles: {percent(row.share_of_sales)}" for row in records(marks)
+        ]
+        base = alt.Chart(marks).encode(x="share_of_articles:Q", y="share_of_sales:Q")
+        layers.append(base.mark_point(style="main", filled=True, size=60).encode(tooltip=tooltips))
+        layers.append(base.mark_text(style="note-text", align="left", dx=9, dy=6).encode(text="text:N"))
+    caption = "Were all articles sold alike, this would be a straight line."
+    return chart("How much the best-sellers carry", alt.layer(*layers), caption)
 
 
 def _times_sold(statistics: Statistics) -> Block:
@@ -158,7 +149,7 @@ def _on_sale(statistics: Statistics, calendar: Calendar) -> list[Block]:
         alt.Chart(long)
         .mark_line()
         .encode(
-            x=days_axis("week_start", ticks=8),
+            x=days_axis(weekly["week_start"], ticks=8),
             y=count_axis("n", "articles"),
             color=alt.Color("what:N", sort=list(names.values()), title=None),
             tooltip=[
@@ -191,7 +182,7 @@ def _top_articles(statistics: Statistics) -> Block:
             count(row.n_transactions),
             count(row.n_customers),
             decimal(row.mean_price),
-            str(row.first_sold),
+            day(dt.date.fromisoformat(str(row.first_sold))),
         ]
         for row in records(frame.fillna("–"))
     ]

@@ -101,7 +101,7 @@ def _repeats(weekly: pd.DataFrame) -> Block:
         alt.Chart(long)
         .mark_line()
         .encode(
-            x=days_axis("week_start"),
+            x=days_axis(weekly["week_start"]),
             y=percent_axis("share", "share of purchases"),
             color=alt.Color("what:N", sort=list(names.values()), title=None),
             tooltip=[

@@ -11,6 +11,7 @@ from pipelines.report.blocks import Chart
 
 HEIGHT = 240
 ROW_HEIGHT = 24
+SHORT_AXIS_DAYS = 120
 COUNT = ",d"
 PERCENT = ".1%"
 COUNT_LABEL = "abs(datum.value) >= 10000 ? format(datum.value, '~s') : format(datum.value, ',~r')"
@@ -26,10 +27,12 @@ def chart(
     return Chart(title, spec, caption, alt_text, wide)
 
 
-def days_axis(field: str = "date", ticks: int = 5) -> alt.X:
-    return alt.X(
-        f"{field}:T", title=None, axis=alt.Axis(format="%b %Y", tickCount=ticks, labelAngle=0, labelOverlap="parity")
-    )
+def days_axis(days: pd.Series, ticks: int = 5) -> alt.X:
+    """Draw the column of days as time, with days named when the data are short."""
+    is_short = (days.max() - days.min()).days < SHORT_AXIS_DAYS
+    form = "%-d %b" if is_short else "%b %Y"
+    axis = alt.Axis(format=form, tickCount=ticks, labelAngle=0, labelOverlap="parity")
+    return alt.X(f"{days.name}:T", title=None, axis=axis)
 
 
 def count_axis(field: str, title: str, **options: Any) -> alt.Y:
@@ -56,31 +59,28 @@ def cutoff_rule(cutoff: dt.date) -> Any:
     return alt.Chart(frame).mark_rule(style="cutoff-rule").encode(x="week_start:T", tooltip=tooltip)
 
 
-def value_bars(
+def share_axis() -> alt.Axis:
+    """Label shares up to 100 %; an axis may be longer, to leave room for words behind its bars."""
+    return alt.Axis(tickCount=4, labelExpr="datum.value <= 1 ? format(datum.value, '~%') : ''")
+
+
+def share_bars(
     frame: pd.DataFrame,
     *,
     category: str,
     value: str,
     written: str,
-    category_title: str | None = None,
     value_title: str,
-    value_format: str = "~s",
-    tooltips: Sequence[alt.Tooltip] = (),
-    room_for_words: float = 1.22,
+    tooltips: Sequence[alt.Tooltip],
+    room_for_words: float,
 ) -> Any:
     """Draw horizontal bars in the frame's order with `written` (a column of text) behind each.
 
-    `room_for_words` is the width of the axis over the longest bar.
+    `room_for_words` is the length of the axis over the longest bar's.
     """
-    order = frame[category].tolist()
-    room = float(frame[value].max()) * room_for_words if len(frame) else 1.0
-    y = alt.Y(f"{category}:N", sort=order, title=category_title)
-    x = alt.X(
-        f"{value}:Q",
-        title=value_title,
-        scale=alt.Scale(domain=[0, room or 1.0], nice=False),
-        axis=alt.Axis(format=value_format, tickCount=4),
-    )
+    room = float(frame[value].max()) * room_for_words or 1.0
+    y = alt.Y(f"{category}:N", sort=frame[category].tolist(), title=None)
+    x = alt.X(f"{value}:Q", title=value_title, scale=alt.Scale(domain=[0, room], nice=False), axis=share_axis())
     base = alt.Chart(frame)
     bars = base.mark_bar(style="main-bar").encode(y=y, x=x, tooltip=list(tooltips))
     words = base.mark_text(style="value-text", align="left", dx=5).encode(y=y, x=x, text=f"{written}:N")

@@ -11,11 +11,11 @@ from pipelines.eda.figures.drawing import (
     columns,
     paired_columns,
     percent_axis,
-    value_bars,
+    share_bars,
 )
 from pipelines.eda.statistics import Statistics, records
 from pipelines.report.blocks import Block, Text
-from pipelines.report.numbers import count, percent
+from pipelines.report.numbers import count, percent, plural
 
 
 def life_cycles(statistics: Statistics) -> list[Block]:
@@ -84,20 +84,19 @@ def life_cycles(statistics: Statistics) -> list[Block]:
     reach = statistics.tables["reach"].copy()
     if int(statistics.figures["n_label_rows"] or 0):
         reach["written"] = [
-            f"{percent(row.share_of_label_sales)} · {count(row.n_articles)} articles" for row in records(reach)
+            f"{percent(row.share_of_label_sales)} · {plural(row.n_articles, 'article')}" for row in records(reach)
         ]
         tooltips = [
             alt.Tooltip("articles:N"),
             alt.Tooltip("n_articles:Q", format=COUNT, title="articles"),
             alt.Tooltip("share_of_label_sales:Q", format=PERCENT, title="of label purchases"),
         ]
-        bars = value_bars(
+        bars = share_bars(
             reach,
             category="articles",
             value="share_of_label_sales",
             written="written",
             value_title="share of the label window's purchases",
-            value_format="~%",
             tooltips=tooltips,
             room_for_words=1.8,
         )

@@ -51,7 +51,7 @@ def prices(statistics: Statistics) -> list[Block]:
             alt.Chart(weekly[["week_start", "mean_price"]])
             .mark_line(style="main-line")
             .encode(
-                x=days_axis("week_start"),
+                x=days_axis(weekly["week_start"]),
                 y=alt.Y(
                     "mean_price:Q",
                     title="mean price",

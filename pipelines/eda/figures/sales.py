@@ -49,7 +49,7 @@ def _days(daily: pd.DataFrame, calendar: Calendar) -> Block:
     window = pd.DataFrame({"date": [pd.Timestamp(calendar.cutoff_date)], "end": [end]})
     shade = alt.Chart(window).mark_rect(style="window").encode(x="date:T", x2="end:T")
     thin = base.mark_line(style="context-line").encode(
-        x=days_axis(ticks=8), y=count_axis("n_transactions", "purchases a day"), tooltip=tooltips
+        x=days_axis(daily["date"], ticks=8), y=count_axis("n_transactions", "purchases a day"), tooltip=tooltips
     )
     layers = [shade, thin]
     if len(daily) >= FEW_DAYS:
@@ -69,7 +69,7 @@ def _days(daily: pd.DataFrame, calendar: Calendar) -> Block:
             )
         )
     caption = (
-        "Thin line: each day. Thick line: mean of seven days. "
+        f"{'Thin line: each day. Thick line: mean of seven days. ' if len(daily) >= FEW_DAYS else ''}"
         "Shaded: the label window from the cutoff on, which a model must not see."
     )
     if len(unusual):
@@ -107,7 +107,7 @@ def _customers(weekly: pd.DataFrame, calendar: Calendar) -> Block:
         alt.Chart(long)
         .mark_area()
         .encode(
-            x=days_axis("week_start"),
+            x=days_axis(weekly["week_start"]),
             y=count_axis("n", "customers a week", stack=True),
             color=alt.Color("who:N", sort=names, title=None),
             order=alt.Order("position:Q"),
@@ -130,7 +130,7 @@ def _line(weekly: pd.DataFrame, column: str, title: str, caption: str, calendar:
         alt.Chart(weekly[["week_start", column]])
         .mark_line(style="main-line")
         .encode(
-            x=days_axis("week_start"),
+            x=days_axis(weekly["week_start"]),
             y=percent_axis(column, "share of purchases"),
             tooltip=[
                 alt.Tooltip("week_start:T", format=DATE, title="week from"),

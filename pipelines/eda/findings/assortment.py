@@ -6,6 +6,7 @@ from pipelines.eda.findings.observation import Observation
 from pipelines.eda.statistics import Statistics, records
 from pipelines.report.numbers import count, percent, plural, weekday_and_day
 
+MIN_ARTICLES = 100  # below, a tenth or a hundredth of them says nothing
 HOARDERS = 4  # so few customers make no best-seller
 
 
@@ -24,7 +25,7 @@ def long_tail(statistics: Statistics) -> list[Observation]:
             )
         )
     top = figures["share_sales_of_top_10_percent"]
-    if isinstance(top, float):
+    if isinstance(top, float) and statistics.number("n_articles_sold") >= MIN_ARTICLES:
         found.append(
             Observation(
                 "concentration",

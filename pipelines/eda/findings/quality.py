@@ -24,7 +24,14 @@ def gates(quality: Mapping[str, Any]) -> list[Observation]:
             )
         ]
     if gates:
-        return [Observation("gates_passed", "good", f"All {len(gates)} data gates passed.", "See data quality below.")]
+        return [
+            Observation(
+                "gates_passed",
+                "good",
+                f"{'All ' if len(gates) > 1 else ''}{plural(len(gates), 'data gate')} passed.",
+                "See data quality below.",
+            )
+        ]
     return []
 
 
