@@ -58,7 +58,8 @@ def check_result(result: dict[str, Any]) -> None:
     check(result["status"] == "Succeeded", f"the run ended {result['status']}: {result['error']}")
     check(set(result["seconds"]) == STEPS, f"seconds are given for {sorted(result['seconds'])}")
     for name in ("report", "eda_report"):
-        check(Path(result[name].removeprefix("file://")).stat().st_size > 10_000, f"{name} {result[name]} is no page")
+        page = Path((result[name] or "").removeprefix("file://"))
+        check(page.is_file() and page.stat().st_size > 10_000, f"{name} {result[name]} is no page")
     check(Path(result["bundle"].removeprefix("file://"), "manifest.json").is_file(), f"no bundle in {result['bundle']}")
     check(len(result["baselines"]) >= 2, f"baselines are {sorted(result['baselines'])}")
     for name, metrics in {"model": result["metrics"], **result["baselines"]}.items():
