@@ -81,7 +81,8 @@ def write_rows(
 
 
 def dataset_of(folder: Path, split: dict[str, Any]) -> Dataset:
-    return open_dataset(*(folder / name for name in TABLES), split)
+    articles, customers, transactions = (folder / name for name in TABLES)
+    return open_dataset(articles, customers, transactions, split)
 
 
 def process_shop(shop: ShopTables, folder: Path, horizon_days: int = 7) -> dict[str, Any]:

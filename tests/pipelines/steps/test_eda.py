@@ -1,6 +1,7 @@
 """The eda step in a real lake, folder and S3, behind the real process step."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pipelines.errors import ArtefactError
 from pipelines.lake import Lake, open_lake
 from pipelines.steps.eda import eda
 from pipelines.steps.process import process
-from pipelines.steps.step import StepManifest
+from pipelines.steps.step import StepManifest, read_manifest
 from tests.pipelines.data.raw_tables import FIRST_DAY, ShopTables, random_shop
 
 
@@ -118,3 +119,12 @@ def test_a_reused_step_imports_nothing_heavy(folder_lake: Lake, shop: ShopTables
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_another_process_with_another_hash_seed_writes_the_same_bytes(folder_lake: Lake, shop: ShopTables) -> None:
+    first = explored(folder_lake, "run-1", shop)
+    command = [sys.executable, "-m", "pipelines.steps.eda", "--lake", folder_lake.uri, "--run-id", "run-1", "--force"]
+    environment = os.environ | {"PYTHONHASHSEED": "1", "TZ": "Pacific/Auckland", "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert read_manifest(folder_lake, "eda", "run-1").files == first.files
