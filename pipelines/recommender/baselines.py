@@ -37,7 +37,10 @@ def repurchase_then_popularity(past: Interactions, customers: Int32, day: int, k
     popular = popular_articles(past, day, 2 * k).tolist()
     for row, customer in enumerate(customers):
         own = past.article[past.offsets[customer] : past.offsets[customer + 1]][::-1]
-        ranked = list(dict.fromkeys([*own[: 8 * k].tolist(), *popular]))[:k]
+        newest = list(dict.fromkeys(own[: 8 * k].tolist()))
+        if len(newest) < k < len(own):  # mostly the same few articles, over and over
+            newest = list(dict.fromkeys(own.tolist()))
+        ranked = list(dict.fromkeys([*newest, *popular]))[:k]
         articles[row, : len(ranked)] = ranked
     return articles
 

@@ -14,7 +14,7 @@ from pipelines.errors import UsageError
 class Hyperparameters(BaseModel):
     """The `hyperparameters` JSON of a run; the defaults adapt to small and large shops by themselves."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int = Field(7, ge=0, le=2**31 - 1, description="Seeds weights, batches and samples.")
     max_history: int = Field(64, ge=1, le=512, description="Newest purchases of a customer that the model reads.")
@@ -70,7 +70,7 @@ def parse_hyperparameters(text: str) -> Hyperparameters:
         for problem in error.errors():
             name = ".".join(str(part) for part in problem["loc"])
             if not name:
-                problems.append(problem["msg"])
+                problems.append(problem["msg"].removeprefix("Value error, "))
                 continue
             if problem["type"] == "extra_forbidden":
                 nearest = difflib.get_close_matches(name, Hyperparameters.model_fields, n=1)

@@ -52,5 +52,6 @@ def champion_outcome(
             "top_k_1": np.array([12], dtype=np.int64),
         }
         index_BK, _ = session.run(["article_index_BK", "score_BK"], feed)
-        hits_NK[start : start + BATCH] = is_among(to_ours[index_BK], customers, bought)
+        # A shop with fewer than 12 articles is answered with all of them.
+        hits_NK[start : start + BATCH, : index_BK.shape[1]] = is_among(to_ours[index_BK], customers, bought)
     return Outcome(week.customers_N, week.n_bought_N, hits_NK)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipelines.errors import DataGateError
+from pipelines.errors import DataGateError, UsageError
 from pipelines.logs import get_logger
 from pipelines.recommender.evaluation import Outcome, baseline_outcomes
 from pipelines.recommender.fitting import Epoch, Fit, fit_ranker, ranked_hits, split_validation
@@ -21,6 +21,8 @@ from pipelines.recommender.model import Recommender, Signals
 from pipelines.recommender.tables import Tables, build_tables
 
 log = get_logger()
+MIN_LABEL_WEEKS = 2
+"""One to learn from, one to stop early on."""
 EVALUATION_CHUNK = 4096
 """Customers whose candidates are held at once while a label week is evaluated; 128 MiB."""
 
@@ -44,6 +46,11 @@ class Evaluated:
     baselines: dict[str, Outcome]
     n_recommended_articles: int
     tables: Tables
+
+
+def first_label_day(end_day: int) -> int:
+    """Leave four weeks of history before the first label window; a short data set gives a third of its span."""
+    return max(min(28, end_day // 3), 1)
 
 
 class Trainer:
@@ -92,21 +99,33 @@ class Trainer:
         """
         weeks: list[LabelWeek] = []
         n_customers = 0
-        # At least four weeks of history before a label window; a short data set gives a third of its span.
-        min_history_days = min(28, end_day // 3)
         day = end_day - self.horizon_days
-        while day >= max(min_history_days, 1) and len(weeks) < self.hyperparameters.training_weeks:
+        while day >= first_label_day(end_day) and len(weeks) < self.hyperparameters.training_weeks:
             weeks.append(self._week(day))
             n_customers += len(weeks[-1].customers_N)
             if n_customers >= self.hyperparameters.training_customers and len(weeks) >= 4:
                 break
             day -= self.horizon_days
-        if len(weeks) < 2:
+        if len(weeks) < MIN_LABEL_WEEKS:
             raise DataGateError(
                 f"only {end_day} days of history before the cutoff: training needs at least two label windows of "
                 f"{self.horizon_days} days with history before them; choose a later cutoff_date or fewer horizon_days"
             )
         return weeks
+
+    def check_backtest(self, cutoff_day: int, backtest: int) -> None:
+        """Refuse a backtest whose earliest cutoffs have too little before them, ahead of all the work."""
+
+        def n_weeks(number: int) -> int:
+            end_day = cutoff_day - number * self.horizon_days
+            return (end_day - first_label_day(end_day)) // self.horizon_days
+
+        if n_weeks(backtest) < MIN_LABEL_WEEKS <= n_weeks(0):
+            longest = next(number for number in range(backtest, -1, -1) if n_weeks(number) >= MIN_LABEL_WEEKS)
+            raise UsageError(
+                f"backtest {backtest} reaches before the data: {cutoff_day} days of history before cutoff_date are "
+                f"enough for {longest} more cutoffs of {self.horizon_days} days each; give at most {longest}"
+            )
 
     def fit_before(self, day: int, on_epoch: Callable[[Epoch], None] = lambda _: None) -> Fit:
         """Fit with early stopping on the weeks just before `day`, then go on with those weeks included."""

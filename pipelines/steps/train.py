@@ -13,21 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from inference.errors import BundleError
+from inference.manifest import SAFE_NAME
 from pipelines.edge import run_app
-from pipelines.errors import LakeConflict, UsageError
+from pipelines.errors import ArtefactError, LakeConflict, UsageError
 from pipelines.lake import Lake, open_lake
 from pipelines.logs import get_logger
-from pipelines.registry import (
-    Champion,
-    bundle_folder,
-    current_user,
-    fetch_evaluated,
-    list_versions,
-    move_champion,
-    read_bundle_manifest,
-    read_champion,
-    register,
-)
+from pipelines.registry.bundles import bundle_folder, fetch_evaluated, list_versions, read_bundle_manifest, register
+from pipelines.registry.champion import Champion, current_user, move_champion, read_champion
 from pipelines.settings import lake_uri, load_settings
 from pipelines.steps.fingerprint import canonical_json, text_sha256
 from pipelines.steps.step import StepManifest, read_manifest, run_step
@@ -79,6 +72,12 @@ def train(
     from pipelines.recommender.hyperparameters import parse_hyperparameters
 
     knobs = parse_hyperparameters(hyperparameters)
+    model_version = model_version or "auto"
+    if not SAFE_NAME.fullmatch(model_version) or model_version == "champion":
+        raise UsageError(
+            f"model-version {model_version!r} cannot name a bundle; use at most 100 letters, digits, '.', '_' and '-' "
+            "(not the word 'champion'), or 'auto'"
+        )
     if backtest < 0:
         raise UsageError(f"backtest must be 0 or more weekly cutoffs, got {backtest}")
     processed = read_manifest(lake, "process", run_id)
@@ -88,21 +87,28 @@ def train(
             run = Run(knobs, model_version, backtest, metric_threshold, git_commit, who, now)
             return _work(lake, processed, run, scratch, folder)
 
-    return run_step(
-        lake,
-        step="train",
-        run_id=run_id,
-        parameters={
-            "hyperparameters": knobs.model_dump(),
-            "model_version": model_version,
-            "backtest": backtest,
-            "metric_threshold": metric_threshold,
-        },
-        inputs={"processed": processed.content_sha256},
-        code=CODE,
-        libraries=LIBRARIES,
-        work=work,
-    )
+    def step(*, force: bool) -> StepManifest:
+        return run_step(
+            lake,
+            step="train",
+            run_id=run_id,
+            parameters={
+                "hyperparameters": knobs.model_dump(),
+                "model_version": model_version,
+                "backtest": backtest,
+                "metric_threshold": metric_threshold,
+            },
+            inputs={"processed": processed.content_sha256},
+            code=CODE,
+            libraries=LIBRARIES,
+            work=work,
+            force=force,
+        )
+
+    manifest = step(force=False)
+    if not lake.exists(f"{manifest.facts['bundle']}/manifest.json"):
+        return step(force=True)  # the work was done before, and its bundle was deleted since
+    return manifest
 
 
 def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: Path) -> dict[str, Any]:
@@ -114,6 +120,7 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
     set_up_torch(run.knobs)
     shop, split = _read(lake, processed, scratch)
     trainer = Trainer(shop.interactions, shop.catalogue, shop.segments, split["horizon_days"], run.knobs)
+    trainer.check_backtest(split["cutoff_day"], run.backtest)
     evaluated = _evaluate(trainer, split, run.backtest)
     champion = read_champion(lake)
     metrics, baselines = headline(evaluated)
@@ -125,7 +132,10 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
         "inputs": {"processed": processed.content_sha256, **processed.inputs},
         "parameters": run.knobs.model_dump(),
     }
-    recommender, folder, manifest = _bundle(lake, shop, split, trainer, evaluated[0], facts, run, champion, scratch)
+    try:
+        recommender, folder, manifest = _bundle(lake, shop, split, trainer, evaluated[0], facts, run, champion, scratch)
+    except BundleError as error:
+        raise ArtefactError(f"the trained model makes no valid bundle, and is not registered: {error}") from error
     parent = _champion_outcome(lake, champion, manifest, shop, split, evaluated[0], scratch)
     rivals, held_against, document = measured(evaluated, shop.segments, parent, run.knobs.seed)
     map_at_12 = metrics["backtest_map_at_12" if run.backtest else "map_at_12"]
@@ -243,21 +253,27 @@ def _champion_outcome(
     """Score the champion, as it was evaluated before its own label week, on this run's label week."""
     from pipelines.recommender.rivals import champion_outcome
 
-    if champion is None or champion.version == manifest.version:
+    if champion is None:
+        return None
+    # A run that was killed after its promotion finds itself, and is held against what it was held against then.
+    version = champion.version if champion.version != manifest.version else manifest.parent
+    if version is None:
         return None
     folder = scratch / "champion"
     folder.mkdir()
-    fetch_evaluated(lake, champion.version, folder)
-    max_history = read_bundle_manifest(lake, champion.version).max_history
+    fetch_evaluated(lake, version, folder)
+    max_history = read_bundle_manifest(lake, version).max_history
     outcome = champion_outcome(
         folder, shop.interactions, shop.catalogue, shop.segments, at_cutoff.week, split["horizon_days"], max_history
     )
-    return champion.version, outcome
+    return version, outcome
 
 
 def _promote(lake: Lake, champion: Champion | None, version: str, decision: Decision, run: Run) -> bool:
     """Move the champion when the gate says so; another promotion in between is an answer, not an error."""
     if champion and champion.version == version:
+        if not decision.is_promoted:
+            decision.reasons.append(f"{version} is the champion already, by another decision than this one")
         return True
     if not decision.is_promoted:
         return False

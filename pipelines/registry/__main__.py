@@ -1,0 +1,93 @@
+"""python -m pipelines.registry list|show|promote|rollback."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from inference.manifest import Manifest
+from pipelines.edge import run_app
+from pipelines.errors import ArtefactError, UsageError
+from pipelines.lake import open_lake
+from pipelines.registry.bundles import list_versions, read_bundle_manifest
+from pipelines.registry.champion import current_user, promote, read_audit, read_champion, roll_back
+from pipelines.settings import lake_uri
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Bundles, the champion, and who moved it when and why."
+)
+LakeOption = Annotated[str, typer.Option("--lake", help="Folder or s3://bucket/prefix; empty = $S3_DATA_LAKE_BUCKET.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit for ever.")]
+
+
+@app.command("list")
+def list_command(lake: LakeOption = "") -> None:
+    """List all bundles, newest data last, the champion marked."""
+    opened = open_lake(lake_uri(lake))
+    champion = read_champion(opened)
+    manifests: list[Manifest] = []
+    for version in list_versions(opened):
+        try:
+            manifests.append(read_bundle_manifest(opened, version))
+        except ArtefactError as error:
+            typer.echo(f"left out: {error}", err=True)
+    table = Table()
+    for name in ("", "version", "evaluated from", "trained through", "map_at_12", "best baseline", "parent"):
+        table.add_column(name, overflow="fold")
+    for manifest in sorted(manifests, key=lambda manifest: (manifest.trained_through, manifest.version)):
+        best = max((values.get("map_at_12") or 0.0 for values in manifest.baselines.values()), default=0.0)
+        map_at_12 = manifest.metrics.get("map_at_12")
+        table.add_row(
+            "champion" if champion is not None and champion.version == manifest.version else "",
+            manifest.version,
+            str(manifest.cutoff_date),
+            str(manifest.trained_through),
+            "" if map_at_12 is None else f"{map_at_12:.4f}",
+            f"{best:.4f}",
+            manifest.parent or "",
+        )
+    # Into a pipe or a file every row is one line, however long.
+    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+
+
+@app.command("show")
+def show_command(
+    version: Annotated[str, typer.Argument(help="Version, or 'champion'; with no version, the audit.")] = "",
+    lake: LakeOption = "",
+) -> None:
+    """Print a bundle's manifest as JSON, or every move of the champion."""
+    opened = open_lake(lake_uri(lake))
+    if not version:
+        for event in read_audit(opened):
+            typer.echo(json.dumps(event, ensure_ascii=False))
+        return
+    if version == "champion":
+        champion = read_champion(opened)
+        if champion is None:
+            raise UsageError(f"{opened.uri_of('registry')} has no champion yet; run python -m pipelines.submit --local")
+        version = champion.version
+    typer.echo(read_bundle_manifest(opened, version).to_json(), nl=False)
+
+
+@app.command("promote")
+def promote_command(version: str, reason: ReasonOption, lake: LakeOption = "") -> None:
+    """Make a version the champion by hand, after verifying and loading it."""
+    promote(open_lake(lake_uri(lake)), version, why=reason, who=current_user(), now=datetime.now(UTC))
+    typer.echo(f"champion is now {version}")
+
+
+@app.command("rollback")
+def rollback_command(reason: ReasonOption, lake: LakeOption = "") -> None:
+    """Go back to the champion before this one, after verifying and loading it; twice goes back by two."""
+    earlier = roll_back(open_lake(lake_uri(lake)), why=reason, who=current_user(), now=datetime.now(UTC))
+    typer.echo(f"champion is now {earlier}")
+
+
+if __name__ == "__main__":
+    run_app(app)

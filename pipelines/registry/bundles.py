@@ -1,0 +1,144 @@
+"""Immutable bundles in the lake, each with the model as it was evaluated."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from inference.bundle import load_bundle, verify_bundle
+from inference.engine import Engine
+from inference.errors import BundleError
+from inference.manifest import Manifest, parse_manifest
+from pipelines.errors import ArtefactError, LakeConflict, LakeKeyMissing, UsageError
+from pipelines.lake.base import FileEntry, Lake, file_sha256
+
+
+def bundle_folder(version: str) -> str:
+    return f"registry/bundles/{version}"
+
+
+def evaluation_folder(version: str) -> str:
+    """Where the model as it was evaluated lies: fitted before the cutoff, so that later ones can be held against it."""
+    return f"registry/evaluations/{version}"
+
+
+def register(lake: Lake, folder: Path, manifest: Manifest, evaluated: Path) -> bool:
+    """Copy a sealed bundle into the registry, manifest last; False when the same bundle is already there.
+
+    `evaluated` is a folder with the model as it was evaluated, which never saw its label week.
+
+    Raises UsageError when the version exists with other content: versions are immutable.
+    """
+    key = f"{bundle_folder(manifest.version)}/manifest.json"
+    sealed = (folder / "manifest.json").read_bytes()
+    if lake.exists(key):
+        if lake.read_bytes(key) == sealed:
+            return False
+        raise UsageError(
+            f"{lake.uri_of(key)} exists with other content, and versions are immutable; "
+            "choose another model-version, or 'auto'"
+        )
+    entries = [
+        FileEntry(
+            key=f"{evaluation_folder(manifest.version)}/{path.name}",
+            size_bytes=path.stat().st_size,
+            sha256=file_sha256(path),
+        )
+        for path in sorted(evaluated.iterdir())
+    ]
+    _claim(lake, manifest, entries)
+    for entry in entries:
+        lake.upload(evaluated / entry.key.rsplit("/", 1)[1], entry.key, sha256=entry.sha256)
+    for name in sorted(manifest.files):
+        lake.upload(folder / name, f"{bundle_folder(manifest.version)}/{name}", sha256=manifest.files[name].sha256)
+    try:
+        lake.write_bytes(key, sealed, if_absent=True)
+    except LakeConflict:
+        if lake.read_bytes(key) != sealed:  # two runs at once with different bundles under one chosen name
+            raise
+    return True
+
+
+def _contents_key(version: str) -> str:
+    return f"registry/contents/{version}.json"
+
+
+def _claim(lake: Lake, manifest: Manifest, evaluation: list[FileEntry]) -> None:
+    """Bind the version to these files before the first is uploaded, so that two runs never mix theirs under one name.
+
+    A run that was killed after it finds its own claim when it runs again.
+    """
+    contents = {
+        "bundle": {name: record.sha256 for name, record in manifest.files.items()},
+        "evaluation": [entry.model_dump() for entry in evaluation],
+    }
+    key, text = _contents_key(manifest.version), (json.dumps(contents, indent=1, sort_keys=True) + "\n").encode()
+    try:
+        lake.write_bytes(key, text, if_absent=True)
+    except LakeConflict:
+        if lake.read_bytes(key) != text:
+            raise UsageError(
+                f"{lake.uri_of(key)} says that another run took the version {manifest.version!r} for other content, "
+                "and versions are immutable; choose another model-version, or 'auto'"
+            ) from None
+
+
+def fetch_evaluated(lake: Lake, version: str, folder: Path) -> None:
+    """Copy the model as it was evaluated into a folder; raises ArtefactError when it is gone or not what it was."""
+    key = _contents_key(version)
+    try:
+        entries = [FileEntry.model_validate(entry) for entry in json.loads(lake.read_bytes(key))["evaluation"]]
+        for entry in entries:
+            fetched, target = lake.fetch(entry, folder), folder / entry.key.rsplit("/", 1)[1]
+            if fetched != target:
+                shutil.copyfile(fetched, target)
+    except (ArtefactError, ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(
+            f"champion {version} cannot be compared, because the model as it was evaluated is missing or damaged "
+            f"({error}); promote another version by hand: python -m pipelines.registry promote VERSION --reason …"
+        ) from error
+
+
+def list_versions(lake: Lake) -> list[str]:
+    """Versions with a manifest, sorted."""
+    return sorted(key.split("/")[2] for key in lake.list("registry/bundles/") if key.endswith("/manifest.json"))
+
+
+def read_bundle_manifest(lake: Lake, version: str) -> Manifest:
+    key = f"{bundle_folder(version)}/manifest.json"
+    try:
+        return parse_manifest(lake.read_bytes(key), where=lake.uri_of(key))
+    except LakeKeyMissing:
+        known = ", ".join(list_versions(lake)) or "none yet"
+        raise UsageError(f"there is no bundle {version!r} in {lake.uri_of('registry')}; there are: {known}") from None
+    except BundleError as error:
+        raise ArtefactError(str(error)) from error
+
+
+def fetch_bundle(lake: Lake, version: str, folder: Path) -> Manifest:
+    """Copy a bundle out of the lake and verify it; raises ArtefactError when it is not what was sealed."""
+    manifest = read_bundle_manifest(lake, version)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, record in manifest.files.items():
+        key = f"{bundle_folder(version)}/{name}"
+        entry = FileEntry(key=key, size_bytes=record.size_bytes, sha256=record.sha256)
+        fetched = lake.fetch(entry, folder)
+        if fetched != folder / name:
+            shutil.copyfile(fetched, folder / name)
+    (folder / "manifest.json").write_bytes(lake.read_bytes(f"{bundle_folder(version)}/manifest.json"))
+    try:
+        return verify_bundle(folder)
+    except BundleError as error:
+        raise ArtefactError(f"bundle {version} is damaged: {error}") from error
+
+
+def check_answers(lake: Lake, version: str) -> None:
+    """Fetch, verify and load a bundle and replay its golden requests, as a server would before serving it."""
+    with lake.scratch() as scratch:
+        folder = scratch / "bundle"
+        fetch_bundle(lake, version, folder)
+        try:
+            Engine(load_bundle(folder)).certify()
+        except BundleError as error:
+            raise ArtefactError(f"bundle {version} does not answer: {error}") from error
