@@ -64,7 +64,7 @@ def check_result(result: dict[str, Any]) -> None:
     check(len(result["baselines"]) >= 2, f"baselines are {sorted(result['baselines'])}")
     for name, metrics in {"model": result["metrics"], **result["baselines"]}.items():
         value = metrics["map_at_12"]
-        check(math.isfinite(value) and 0 < value < 1, f"map_at_12 of {name} is {value}")
+        check(math.isfinite(value) and 0 <= value < 1, f"map_at_12 of {name} is {value}")  # 0: so few buyers in a week
 
 
 def check_answer(answer: dict[str, Any], *, top_k: int, version: str) -> None:
