@@ -148,6 +148,8 @@ def _work(
         except DataGateError as error:
             kept = _keep_refused(lake, request.run_id, out)
             raise DataGateError(f"{error}\n{kept}" if kept else str(error)) from error
+    if facts["n_rejected"]:
+        log.warning("rows_rejected", n_rejected=facts["n_rejected"], by_rule=facts["rejected_by_rule"])
     if isinstance(source, FileSource):
         for file in source.files.values():
             if file.sha256:

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines.errors import ArtefactError, DataGateError, UsageError
+from pipelines.errors import ArtefactError, DataGateError, LakeFull, UsageError
 from pipelines.lake import Lake, open_lake
 from pipelines.steps.ingest import IngestRequest, ingest
 from pipelines.steps.manifest import StepManifest, read_manifest
@@ -372,6 +372,23 @@ def test_what_was_in_the_future_is_judged_anew_on_another_day(folder_lake: Lake,
     assert read(folder_lake, shop, "today", max_rejected_share=0.5).facts["n_rejected"] == 1
     tomorrow = read(folder_lake, shop, "tomorrow", max_rejected_share=0.5, now=NOW + timedelta(days=1))
     assert (tomorrow.facts["n_rejected"], tomorrow.facts["n_transactions"]) == (0, 2)
+
+
+def test_a_disk_that_fills_up_is_said_and_leaves_nothing_half(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let us mount a small disk")
+    try:
+        full = open_lake(str(disk / "lake"))
+        with pytest.raises(LakeFull, match=r"no space is left for .*; free some or choose another place"):
+            read(full, "synthetic://?customers=8000&weeks=30")
+        assert [key for key in full.list() if key.startswith("raw/")] == []
+        assert list((disk / "lake" / ".scratch").glob("*/")) == []
+        assert read(full, "synthetic://?customers=50&weeks=4", "small").facts["n_transactions"] > 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.s3
