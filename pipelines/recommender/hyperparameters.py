@@ -37,7 +37,7 @@ class Hyperparameters(BaseModel):
     batch_size: int = Field(64, ge=1, description="Customers in a batch.")
     max_epochs: int = Field(30, ge=1, le=1000)
     patience: int = Field(4, ge=1, description="Epochs without a better validation loss before stopping.")
-    threads: int = Field(2, ge=1, le=256, description="Threads of torch; another number rounds differently.")
+    threads: int = Field(2, ge=1, le=256, description="Threads that describe customers side by side.")
 
     @model_validator(mode="after")
     def _candidates_outnumber_answers(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,8 @@ from pipelines.recommender.interactions import Bool, Float32, Int32, Int64, Inte
 from pipelines.recommender.model import RANKER_FEATURES, Signals
 from pipelines.recommender.tables import Tables
 
-# Accumulators of one batch: 13 sums over the live catalogue for each customer; 2^24 floats are 64 MiB.
-MAX_BATCH_FLOATS = 2**24
+BATCH = 8
+"""Customers described at once: their sums over the live catalogue stay in the cache; 64 take three times as long."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,18 @@ class LabelWeek:
     baseline_hits_NK: dict[str, Bool]
 
 
-def is_among(articles_NK: Int64 | Int32, customers_N: Int32, bought: Interactions) -> Bool:
-    """Is each article one that the row's customer bought? -1 never is; [N, K]."""
-    keys = np.unique(bought.customer.astype(np.int64) * bought.n_articles + bought.article)
-    wanted = customers_N.astype(np.int64)[:, None] * bought.n_articles + articles_NK
-    if not len(keys):
+def purchase_keys(bought: Interactions) -> Int64:
+    """Number each pair of customer and article that was bought; sorted, distinct."""
+    return np.unique(bought.customer.astype(np.int64) * bought.n_articles + bought.article)
+
+
+def is_among(articles_NK: Int64 | Int32, customers_N: Int32, bought_keys: Int64, n_articles: int) -> Bool:
+    """Is each article one that the row's customer bought (see purchase_keys)? -1 never is; [N, K]."""
+    if not len(bought_keys):
         return np.zeros(articles_NK.shape, dtype=np.bool_)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.asarray((keys[at] == wanted) & (articles_NK >= 0))
+    wanted = customers_N.astype(np.int64)[:, None] * n_articles + articles_NK
+    at = np.minimum(np.searchsorted(bought_keys, wanted), len(bought_keys) - 1)
+    return np.asarray((bought_keys[at] == wanted) & (articles_NK >= 0))
 
 
 def run_signals(
@@ -65,8 +70,7 @@ def run_signals(
 
 def buyers_of(bought: Interactions) -> tuple[Int32, Int64]:
     """Customers with a purchase, and how many different articles each bought."""
-    pairs = np.unique(bought.customer.astype(np.int64) * bought.n_articles + bought.article)
-    customers, n_bought = np.unique((pairs // bought.n_articles).astype(np.int32), return_counts=True)
+    customers, n_bought = np.unique((purchase_keys(bought) // bought.n_articles).astype(np.int32), return_counts=True)
     return customers, n_bought.astype(np.int64)
 
 
@@ -99,17 +103,18 @@ def build_label_week(
         chosen = np.sort(rng.choice(len(buyers), max_customers, replace=False))
         buyers, n_bought = buyers[chosen], n_bought[chosen]
     signals = Signals(tables, hyperparameters.n_candidates)
-    described, candidates, features, is_bought = [], [], [], []
-    batch = int(max(1, min(256, MAX_BATCH_FLOATS // (13 * (signals.n_live + 1)))))
-    for start in range(0, len(buyers), batch):
-        part = buyers[start : start + batch]
+    bought_keys = purchase_keys(bought)
+
+    def describe(start: int) -> tuple[npt.NDArray[np.intp], Int32, npt.NDArray[np.float16], Bool]:
+        part = buyers[start : start + BATCH]
         articles_BC, features_BCF = run_signals(signals, past, part, segments, day, hyperparameters.max_history)
-        is_bought_BC = is_among(articles_BC, part, bought)
+        is_bought_BC = is_among(articles_BC, part, bought_keys, bought.n_articles)
         rows = np.arange(len(part)) if keep_all else np.flatnonzero(is_bought_BC.any(axis=1))
-        described.append(rows + start)
-        candidates.append(articles_BC[rows])
-        features.append(features_BCF[rows].astype(np.float16))
-        is_bought.append(is_bought_BC[rows])
+        return rows + start, articles_BC[rows], features_BCF[rows].astype(np.float16), is_bought_BC[rows]
+
+    # Threads over batches, each with one thread of torch: torch's own threads only wait for each other at this size.
+    with ThreadPoolExecutor(hyperparameters.threads) as workers:
+        parts = list(workers.map(describe, range(0, len(buyers), BATCH)))
     n_history = past.offsets[buyers + 1] - past.offsets[buyers]
     idle_days = np.full(len(buyers), -1, dtype=np.int64)
     has_history = n_history > 0
@@ -121,11 +126,12 @@ def build_label_week(
         n_bought_N=n_bought,
         n_history_N=n_history,
         idle_days_N=idle_days,
-        described_R=np.concatenate([*described, np.empty(0, dtype=np.intp)]),
-        candidates_RC=np.concatenate([*candidates, np.empty((0, C), dtype=np.int32)]),
-        features_RCF=np.concatenate([*features, np.empty((0, C, F), dtype=np.float16)]),
-        is_bought_RC=np.concatenate([*is_bought, np.empty((0, C), dtype=np.bool_)]),
+        described_R=np.concatenate([np.empty(0, dtype=np.intp), *(part[0] for part in parts)]),
+        candidates_RC=np.concatenate([np.empty((0, C), dtype=np.int32), *(part[1] for part in parts)]),
+        features_RCF=np.concatenate([np.empty((0, C, F), dtype=np.float16), *(part[2] for part in parts)]),
+        is_bought_RC=np.concatenate([np.empty((0, C), dtype=np.bool_), *(part[3] for part in parts)]),
         baseline_hits_NK={
-            name: is_among(rule(past, buyers, day, 12), buyers, bought) for name, rule in BASELINES.items()
+            name: is_among(rule(past, buyers, day, 12), buyers, bought_keys, bought.n_articles)
+            for name, rule in BASELINES.items()
         },
     )

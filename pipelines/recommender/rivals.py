@@ -10,10 +10,10 @@ import onnxruntime as ort
 from pipelines.recommender.evaluation import Outcome
 from pipelines.recommender.histories import histories_of
 from pipelines.recommender.interactions import Catalogue, Interactions
-from pipelines.recommender.label_week import LabelWeek, is_among
+from pipelines.recommender.label_week import LabelWeek, is_among, purchase_keys
 
 MODEL_NAME, ARTICLES_NAME = "model.onnx", "article_ids.npy"
-BATCH = 64
+BATCH = 16
 
 
 def champion_outcome(
@@ -40,7 +40,7 @@ def champion_outcome(
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(folder / MODEL_NAME), options, providers=["CPUExecutionProvider"])
     past = interactions.before(week.day)
-    bought = interactions.between(week.day, week.day + horizon_days)
+    bought_keys = purchase_keys(interactions.between(week.day, week.day + horizon_days))
     hits_NK = np.zeros((len(week.customers_N), 12), dtype=np.bool_)
     for start in range(0, len(week.customers_N), BATCH):
         customers = week.customers_N[start : start + BATCH]
@@ -53,5 +53,7 @@ def champion_outcome(
         }
         index_BK, _ = session.run(["article_index_BK", "score_BK"], feed)
         # A shop with fewer than 12 articles is answered with all of them.
-        hits_NK[start : start + BATCH, : index_BK.shape[1]] = is_among(to_ours[index_BK], customers, bought)
+        hits_NK[start : start + BATCH, : index_BK.shape[1]] = is_among(
+            to_ours[index_BK], customers, bought_keys, interactions.n_articles
+        )
     return Outcome(week.customers_N, week.n_bought_N, hits_NK)

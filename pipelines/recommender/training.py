@@ -181,9 +181,9 @@ class Trainer:
         return self.recommender(fit, self.tables(end_day)), fit
 
 
-def set_up_torch(hyperparameters: Hyperparameters) -> None:
-    """Make runs repeatable: a fixed number of threads, and only algorithms that give the same bits."""
-    torch.set_num_threads(hyperparameters.threads)
+def set_up_torch() -> None:
+    """Make runs repeatable: one thread in each operation, and only algorithms that give the same bits."""
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
 
 

@@ -117,7 +117,7 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
     from pipelines.recommender.measurements import headline, measured
     from pipelines.recommender.training import Trainer, set_up_torch
 
-    set_up_torch(run.knobs)
+    set_up_torch()
     shop, split = _read(lake, processed, scratch)
     trainer = Trainer(shop.interactions, shop.catalogue, shop.segments, split["horizon_days"], run.knobs)
     trainer.check_backtest(split["cutoff_day"], run.backtest)
