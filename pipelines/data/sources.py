@@ -98,7 +98,7 @@ def _open_folder(folder: Path) -> FileSource:
         raise UsageError(f"source {folder} is a file; give the folder that holds transactions, articles and customers")
     if not folder.is_dir():
         near = _nearest(folder.name, (path.name for path in folder.parent.iterdir())) if folder.parent.is_dir() else ""
-        raise UsageError(f"source {folder} does not exist{near}")
+        raise UsageError(f"source {folder} does not exist{near}; give a folder, s3://… or synthetic://?customers=2000")
     names = [path.name for path in folder.iterdir()]
     return FileSource(
         str(folder.resolve()), "folder", choose_files(str(folder), names, lambda name: LocalFile(folder / name))

@@ -59,7 +59,7 @@ def test_an_address_that_is_none_says_what_is_known(name: str, message: str) -> 
 
 def test_a_folder_that_is_not_there_is_answered_with_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "kaggle").mkdir()
-    with pytest.raises(UsageError, match=r"kagle does not exist \(did you mean 'kaggle'\?\)"):
+    with pytest.raises(UsageError, match=r"kagle does not exist \(did you mean 'kaggle'\?\); give a folder"):
         open_source(str(tmp_path / "kagle"))
     (tmp_path / "file.csv").touch()
     with pytest.raises(UsageError, match=r"file\.csv is a file; give the folder"):

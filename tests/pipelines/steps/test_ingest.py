@@ -246,6 +246,17 @@ def test_too_many_rejects_stop_the_run_with_a_table_and_lose_nothing(lake: Lake,
         read_manifest(lake, "ingest", "run-1")
 
 
+def test_a_refused_source_passes_once_its_rows_are_mended(folder_lake: Lake, tmp_path: Path) -> None:
+    shop = KaggleFolder(purchases=[purchase()] * 8 + [purchase(price='"0,5"')] * 2).write(tmp_path / "shop")
+    with pytest.raises(DataGateError, match=r"2 of 10 rows were rejected"):
+        read(folder_lake, shop)
+    refused = pl.read_csv(folder_lake.read_bytes("raw/run-1/refused/rejected.csv"), infer_schema=False)
+    refused.with_columns(pl.col("price").str.replace(",", ".")).write_csv(tmp_path / "mended.csv")
+    manifest = read(folder_lake, shop, replay=tmp_path / "mended.csv")
+    assert sorted(transactions(folder_lake, manifest)["price"].to_list()) == [0.025] * 8 + [0.5] * 2
+    assert (manifest.facts["n_rejected"], manifest.facts["n_replayed"]) == (0, 2)
+
+
 def test_rejects_of_the_other_tables_keep_their_own_columns(folder_lake: Lake, tmp_path: Path) -> None:
     shop = KaggleFolder(articles=[*ARTICLES, f"{SHIRT},100000,Again,259,x"], customers=[*CUSTOMERS, ",,,,,31,"])
     with pytest.raises(DataGateError, match=r"articles\.csv: 1 of 4 rows were rejected \(25\.00%\)"):
