@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,11 @@ def pooled_outcomes(evaluated: Sequence[Evaluated]) -> tuple[Outcome, dict[str, 
     """Put all evaluated weeks together: the model, and each baseline."""
     model = pool([one.model for one in evaluated])
     return model, {name: pool([one.baselines[name] for one in evaluated]) for name in evaluated[0].baselines}
+
+
+def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
+    """Write what could not be measured as null: JSON has no nan."""
+    return {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in values.items()}
 
 
 def _means(outcome: Outcome) -> dict[str, float | None]:
@@ -97,7 +103,7 @@ def measured(
             }
             for one in evaluated
         ],
-        "curve": [asdict(epoch) for epoch in evaluated[0].fit.curve],
+        "curve": [_without_nan(asdict(epoch)) for epoch in evaluated[0].fit.curve],
         "best_epoch": evaluated[0].fit.best_epoch,
         "n_training_customers": evaluated[0].fit.n_training_customers,
         "n_validation_customers": evaluated[0].fit.n_validation_customers,

@@ -328,8 +328,10 @@ def _story(
         "examples": [
             {
                 "customer": shop.customer_ids[one["customer"]][:8] + "…",
+                "n_purchases": one["n_purchases"],
                 "history": named(one["history"]),
                 "recommended": named(one["recommended"]),
+                "marks": one["marks"],
                 "scores": one["scores"],
             }
             for one in shown
