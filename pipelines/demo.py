@@ -43,12 +43,14 @@ def main(
     """Run the pipeline on a synthetic shop, serve the model, ask it for one customer, and say where to look."""
     console = Console(highlight=False)
     source = f"synthetic://?customers={customers}&seed=7"
-    console.print(f"[bold]1 · Pipeline[/]  {source} → {lake}  (finished steps are recognised and skipped)")
+    console.print(
+        f"[bold]1 · Pipeline[/]  {source} → {lake}; finished steps are recognised and skipped", soft_wrap=True
+    )
     result = run_pipeline(source, lake, dict(os.environ))
     console.print(f"    {quality_line(result)}", soft_wrap=True)
 
     model_uri = f"{lake.rstrip('/')}/registry" if result["promoted"] else result["bundle"]
-    console.print(f"\n[bold]2 · Service[/]   python -m inference on {model_uri}")
+    console.print(f"\n[bold]2 · Service[/]   python -m inference on {model_uri}", soft_wrap=True)
     opened = open_lake(lake)
     shopper = choose_shopper(opened, result["run_id"])
     request = {"customer_id": shopper.customer_id, "top_k": N_SHOWN}
@@ -68,14 +70,18 @@ def main(
 def run_pipeline(source: str, lake: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """Run `pipelines.submit --local`, its progress going to the terminal, and give its result."""
     command = [sys.executable, "-m", "pipelines.submit", "--local", "--source", source, "--lake", lake, "--json"]
-    done = subprocess.run(command, env=dict(environment), stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(done.returncode)  # it has said why on stderr
+    with subprocess.Popen(command, env=dict(environment), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            printed, _ = process.communicate()
+        except KeyboardInterrupt:  # Ctrl-C reached it too: it ends its steps and says how to go on
+            process.wait()
+    if process.returncode != 0:
+        raise SystemExit(process.returncode)  # it has said why on stderr
     try:
-        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        result: dict[str, Any] = json.loads(printed.splitlines()[-1])
     except (IndexError, ValueError):
         raise ArtefactError(
-            f"pipelines.submit --json ended without its result; it printed {done.stdout[-500:]!r}"
+            f"pipelines.submit --json ended without its result; it printed {printed[-500:]!r}"
         ) from None
     return result
 

@@ -1,6 +1,9 @@
 """The parts of `make demo` that decide or print something."""
 
 import io
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -106,3 +109,16 @@ def test_a_pipeline_that_refuses_ends_the_demo_with_its_exit_code(tmp_path: Path
     with pytest.raises(SystemExit) as stopped:
         run_pipeline(str(tmp_path / "nothing-here"), str(tmp_path / "lake"), {"PATH": "", "PYTHONPATH": sys.path[0]})
     assert stopped.value.code == 2
+
+
+def test_ctrl_c_ends_the_steps_and_says_once_how_to_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipelines.demo", "--lake", str(tmp_path / "lake"), "--customers", "200"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as demo:
+        assert demo.stderr is not None
+        assert "ingest: Running" in demo.stderr.readline()
+        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: to all of its processes
+        words = demo.stderr.read()
+    assert demo.returncode == 130
+    assert words.count("error: ") == words.count("error: interrupted; run the same command again") == 1
