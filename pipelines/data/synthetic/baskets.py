@@ -130,7 +130,8 @@ class Baskets:
         tempting_R = draw_sections(
             rng, people.home_C[customer_R], self.shop.n_sections, stay=0.5, weights=demand.section_pull_S
         )
-        return np.where(rng.random(len(customer_R)) < WINDOW_SHOPPING_SHARE, tempting_R, own_R)
+        stays_R = rng.random(len(customer_R)) < (1 - WINDOW_SHOPPING_SHARE) * demand.section_season_S[own_R]
+        return np.where(stays_R, own_R, tempting_R)
 
     def _by_taste(self, rng: np.random.Generator, demand: WeekDemand, customer_R: Ints, section_R: Bytes) -> Ints:
         """Let each row's customer look at some articles of the section and take the most fitting."""

@@ -26,6 +26,8 @@ class WeekDemand:
     slots_S: Ints
     """article positions, SLOTS for each section, as often as their share of its demand"""
     section_pull_S: NDArray[np.float64]
+    section_season_S: NDArray[np.float64]
+    """how far the season is one for the section, 0 to 1"""
     price_A: NDArray[np.float64]
     """what the till asks this week, on Kaggle's scale"""
     volume: float
@@ -61,13 +63,17 @@ class Demand:
         weight_A: NDArray[np.float64] = shop.popularity_A.astype(np.float64) * np.exp(self._trend_P[shop.product_A])
         weight_A *= _life_curve(age_A, shop.life_A, basic_A)
         seasonal = np.exp(1.5 * np.cos(2 * np.pi * (week_of_year - self._best_week_A) / 52.2)) / 1.6
-        weight_A *= np.where(self._best_week_A > 0, seasonal, 1.0)
+        seasonal_A = np.where(self._best_week_A > 0, seasonal, 1.0)
+        unseasonal_S = np.bincount(shop.section_A, weights=weight_A * is_live_A, minlength=shop.n_sections)
+        weight_A *= seasonal_A
         # Whole numbers make the draw the same on machines whose exp() differs in the last bit.
         weight_A = np.where(is_live_A, np.rint(weight_A * 2**20) + 1, 0.0).astype(np.float64)
+        pull_S = np.bincount(shop.section_A, weights=weight_A, minlength=shop.n_sections).astype(np.float64)
         return WeekDemand(
             is_live_A=is_live_A,
             slots_S=self._slots(rng, weight_A),
-            section_pull_S=np.bincount(shop.section_A, weights=weight_A, minlength=shop.n_sections).astype(np.float64),
+            section_pull_S=pull_S,
+            section_season_S=np.clip(pull_S / 2**20 / np.maximum(unseasonal_S, 1e-9), 0, 1),
             price_A=_till_price(shop.price_A, age_A / shop.life_A, basic_A),
             volume=_volume(rng, monday),
             day_pull=self._day_pull(rng, monday),
