@@ -1,0 +1,187 @@
+"""The graph in torch: candidates, features, and the order of the answer."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.recommender.export import Shop
+from pipelines.recommender.histories import histories_of
+from pipelines.recommender.label_week import run_signals
+from pipelines.recommender.model import FEATURE_GROUPS, RANKER_FEATURES, Ranker, Recommender, Signals
+from pipelines.recommender.tables import build_tables
+from tests.pipelines.recommender.small_shop import (
+    KNOBS,
+    Purchase,
+    catalogue_of,
+    interactions_of,
+    random_shop,
+    shop_of,
+    with_purchases,
+)
+
+DAY = 60
+
+
+def signals_of(shop: Shop, n_candidates: int = 256) -> Signals:
+    return Signals(build_tables(shop.interactions, shop.catalogue, shop.segments, DAY, KNOBS), n_candidates)
+
+
+def describe(
+    signals: Signals, shop: Shop, customers: list[int], max_history: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    past = shop.interactions.before(DAY)
+    return run_signals(signals, past, np.array(customers, dtype=np.int32), shop.segments, DAY, max_history)
+
+
+def ranker_of(seed: int = 0, hidden: int = 8) -> Ranker:
+    """Weights drawn at random: an untrained ranker scores everything 0."""
+    ranker = Ranker(torch.zeros(len(RANKER_FEATURES)), torch.ones(len(RANKER_FEATURES)), hidden, 0.1)
+    generator = torch.Generator().manual_seed(seed)
+    for weight in ranker.parameters():
+        weight.data = torch.randn(weight.shape, generator=generator) * 0.1
+    return ranker
+
+
+@pytest.fixture(scope="module")
+def shop() -> Shop:
+    return random_shop()
+
+
+@pytest.fixture(scope="module")
+def signals(shop: Shop) -> Signals:
+    return signals_of(shop)
+
+
+def test_histories_are_right_aligned_newest_last_and_cut_to_the_newest() -> None:
+    past = interactions_of([(0, 1, 4), (0, 5, 2), (0, 9, 3), (2, 8, 1)], n_customers=3, n_articles=5)
+    batch = histories_of(past, np.array([2, 0, 1], dtype=np.int32), day=10, max_history=2)
+    assert batch.history_BL.tolist() == [[5, 1], [2, 3], [5, 5]]
+    assert batch.age_days_BL.tolist() == [[0, 2], [5, 1], [0, 0]]
+
+
+def test_histories_of_a_shop_without_a_sale_are_one_column_of_padding() -> None:
+    past = interactions_of([], n_customers=2, n_articles=5)
+    batch = histories_of(past, np.array([0, 1], dtype=np.int32), day=10, max_history=2)
+    assert batch.history_BL.tolist() == [[5], [5]]
+    assert batch.age_days_BL.tolist() == [[0], [0]]
+
+
+def test_every_customer_gets_distinct_live_candidates_and_finite_features(shop: Shop, signals: Signals) -> None:
+    articles_BC, features_BCF = describe(signals, shop, list(range(40)))
+    live = set(signals.live_N.tolist())
+    assert features_BCF.shape == (*articles_BC.shape, len(RANKER_FEATURES))
+    assert np.isfinite(features_BCF).all()
+    for row in articles_BC.tolist():
+        assert len(set(row)) == len(row) == 256
+        assert set(row) <= live
+
+
+def test_what_a_customer_bought_is_always_a_candidate() -> None:
+    shop = random_shop(n_articles=600, n=6000)  # more live articles than candidates
+    signals = signals_of(shop, n_candidates=164)
+    live = set(signals.live_N.tolist())
+    assert len(live) > 164
+    articles_BC, _ = describe(signals, shop, list(range(40)))
+    past = shop.interactions.before(DAY)
+    for customer, row in enumerate(articles_BC.tolist()):
+        newest = past.article[past.offsets[customer] : past.offsets[customer + 1]][-64:].tolist()
+        assert set(newest) & live <= set(row)
+
+
+def test_a_batch_answers_each_customer_as_if_alone(shop: Shop, signals: Signals) -> None:
+    articles_BC, features_BCF = describe(signals, shop, list(range(40)))
+    for customer in range(0, 40, 3):
+        alone_BC, alone_BCF = describe(signals, shop, [customer])
+        assert alone_BC[0].tolist() == articles_BC[customer].tolist()
+        assert alone_BCF[0] == pytest.approx(features_BCF[customer], abs=1e-5)
+
+
+def test_only_the_newest_max_history_purchases_of_a_whale_count(shop: Shop) -> None:
+    rng = np.random.default_rng(3)
+    older: list[Purchase] = [(7, int(day), int(article)) for day, article in rng.integers(0, 40, (10_000, 2))]
+    newest: list[Purchase] = [(7, 50 + n % 9, 100 + n) for n in range(8)]
+    signals = signals_of(shop)
+    answers = []
+    for rows in ([*older, *newest], newest):
+        past = interactions_of(rows, n_customers=40, n_articles=300)
+        answers.append(run_signals(signals, past, np.array([7], np.int32), shop.segments, DAY, 8))
+    assert np.array_equal(answers[0][0], answers[1][0])
+    assert np.array_equal(answers[0][1], answers[1][1])
+
+
+def feature_of(shop: Shop, name: str, article: int, customer: int = 0) -> float:
+    articles_BC, features_BCF = describe(signals_of(shop), shop, [customer])
+    at = articles_BC[0].tolist().index(article)
+    return float(features_BCF[0, at, RANKER_FEATURES.index(name)])
+
+
+def test_features_of_a_repurchase_by_hand() -> None:
+    rows: list[Purchase] = [(0, 40, 1, 4.0), (0, 55, 1, 4.0), (0, 58, 2, 1.0), (1, 59, 3, 1.0)]
+    shop = shop_of(rows, n_customers=3, n_articles=5, catalogue=catalogue_of(5, products=[0, 0, 1, 2, 3]))
+    assert feature_of(shop, "repurchase_20d", 1) == pytest.approx(math.log1p(20 * (math.exp(-1) + math.exp(-5 / 20))))
+    assert feature_of(shop, "repurchase_count", 1) == pytest.approx(math.log1p(2))
+    assert feature_of(shop, "repurchase_age", 1) == pytest.approx(math.log(5), abs=1e-5)
+    assert feature_of(shop, "repurchase_age", 3) == pytest.approx(math.log(1100))
+    assert feature_of(shop, "is_variant", 0) == 1  # the other colour of article 1
+    assert feature_of(shop, "variant_age", 0) == pytest.approx(math.log(5), abs=1e-5)
+    assert [feature_of(shop, "is_repurchase", article) for article in range(5)] == [0, 1, 1, 0, 0]
+    assert feature_of(shop, "history_length", 4) == pytest.approx(math.log1p(3))
+    assert feature_of(shop, "days_since_purchase", 4) == pytest.approx(math.log(2))
+
+
+def test_a_customer_without_history_has_neutral_personal_features(shop: Shop) -> None:
+    cold = shop_of([(0, 50, 1)], n_customers=2, n_articles=300, catalogue=shop.catalogue, segments=[0, 0])
+    _, features_BCF = describe(signals_of(cold), cold, [1])
+    for name in ("repurchase_5d", "is_variant", "is_copurchase", "affinity_section", "price_distance", "has_history"):
+        assert not features_BCF[0, :, RANKER_FEATURES.index(name)].any(), name
+
+
+def test_an_article_with_all_attributes_missing_is_described(shop: Shop) -> None:
+    bare = shop_of([(0, 50, 1), (0, 55, 2)], n_customers=1, n_articles=5)
+    _, features_BCF = describe(signals_of(bare), bare, [0])
+    assert np.isfinite(features_BCF).all()
+
+
+def test_every_feature_belongs_to_one_name_and_every_group_has_some() -> None:
+    assert len(set(RANKER_FEATURES)) == len(RANKER_FEATURES)
+    for name, prefixes in FEATURE_GROUPS.items():
+        assert any(feature.startswith(prefixes) for feature in RANKER_FEATURES), name
+
+
+def test_an_untrained_ranker_scores_everything_alike() -> None:
+    ranker = Ranker(torch.zeros(len(RANKER_FEATURES)), torch.ones(len(RANKER_FEATURES)), 8, 0.0)
+    assert not ranker(torch.randn(2, 3, len(RANKER_FEATURES))).any()
+
+
+def test_a_feature_far_outside_of_training_does_not_run_away() -> None:
+    ranker = ranker_of().eval()
+    features_BCF = torch.zeros(1, 2, len(RANKER_FEATURES))
+    features_BCF[0, 0], features_BCF[0, 1] = 8.0, 1e9
+    scores_BC = ranker(features_BCF)
+    assert scores_BC[0, 0].item() == pytest.approx(scores_BC[0, 1].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_the_answer_is_ranked_distinct_and_live(shop: Shop, signals: Signals, hidden: int) -> None:
+    recommender = Recommender(signals, ranker_of(hidden=hidden)).eval()
+    history = histories_of(shop.interactions.before(DAY), np.arange(40, dtype=np.int32), DAY, 64)
+    with torch.inference_mode():
+        index_BK, score_BK = recommender(
+            torch.from_numpy(history.history_BL),
+            torch.from_numpy(history.age_days_BL),
+            torch.from_numpy(shop.segments.astype(np.int64)),
+        )
+    live = set(signals.live_N.tolist())
+    assert (score_BK.diff(dim=1) <= 0).all()
+    for row in index_BK.tolist():
+        assert len(set(row)) == len(row) == 256
+        assert set(row) <= live
+
+
+def test_an_article_bought_a_thousand_times_keeps_its_features_finite(shop: Shop) -> None:
+    rows: list[Purchase] = [(0, 59, 5)] * 1000
+    heavy = with_purchases(shop.interactions, *rows)
+    _, features_BCF = run_signals(signals_of(shop), heavy.before(DAY), np.array([0], np.int32), shop.segments, DAY, 512)
+    assert np.isfinite(features_BCF.astype(np.float16)).all()

@@ -1,0 +1,95 @@
+"""The promotion decision, case by case, with its reasons in words."""
+
+import pytest
+
+from pipelines.gate import Rival, decide
+from pipelines.recommender.metrics import Interval
+
+
+def interval(mean: float, width: float = 0.002, n: int = 1000) -> Interval:
+    return Interval(mean, mean - width, mean + width, n)
+
+
+def rival(name: str, map_at_12: float, difference: Interval, slices: dict[str, Interval] | None = None) -> Rival:
+    return Rival(name, map_at_12, difference, slices or {})
+
+
+def baselines(popular: float = 0.01, repurchase: float = 0.004) -> dict[str, Rival]:
+    return {
+        "recent_popularity": rival("recent_popularity", 0.010, interval(popular)),
+        "repurchase_popularity": rival("repurchase_popularity", 0.016, interval(repurchase)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("champion", "threshold", "is_promoted", "reason"),
+    [
+        (None, 0.0, True, "no champion yet: the baselines are the bar"),
+        (interval(0.003), 0.0, True, "better than champion v1 beyond the noise: difference +0.0030"),
+        (interval(0.001), 0.0, False, "not better than champion v1 beyond the noise: difference +0.0010"),
+        (interval(0.002), 0.0, False, "the lower bound must exceed METRIC_THRESHOLD = 0"),  # equal is not above
+        (interval(0.003), 0.002, False, "the lower bound must exceed METRIC_THRESHOLD = 0.002"),
+        (interval(0.0), -0.005, True, "better than champion v1 beyond the noise: difference +0.0000"),
+        (interval(-0.001), -0.005, True, "interval -0.0030 to +0.0010 over 1,000 customer-weeks"),
+        (interval(-0.004), -0.005, False, "the lower bound must exceed METRIC_THRESHOLD = -0.005"),
+        (interval(float("nan")), 0.0, False, "not better than champion v1"),
+    ],
+)
+def test_champion_must_be_beaten_by_the_threshold(
+    champion: Interval | None, threshold: float, is_promoted: bool, reason: str
+) -> None:
+    held = rival("v1", 0.018, champion) if champion else None
+    decision = decide(0.02, baselines(), held, threshold)
+    assert decision.is_promoted is is_promoted
+    assert reason in decision.reasons[-1]
+
+
+@pytest.mark.parametrize(
+    ("popular", "repurchase", "is_promoted"),
+    [(0.01, 0.004, True), (0.01, 0.0, False), (0.0, 0.004, False), (-0.01, 0.004, False), (0.01, -0.001, False)],
+)
+def test_every_baseline_must_be_beaten_even_by_a_better_challenger(
+    popular: float, repurchase: float, is_promoted: bool
+) -> None:
+    for champion in (None, rival("v1", 0.001, interval(0.01))):
+        decision = decide(0.02, baselines(popular, repurchase), champion, threshold=-1.0)
+        assert decision.is_promoted is is_promoted
+
+
+def test_reasons_read_aloud() -> None:
+    decision = decide(0.02, baselines(repurchase=-0.001), None, 0.0)
+    assert decision.reasons == [
+        "map_at_12 0.0200 is above recent_popularity (0.0100): difference +0.0100, 95 % interval +0.0080 to +0.0120 "
+        "over 1,000 customer-weeks",
+        "map_at_12 0.0200 is not above repurchase_popularity (0.0160): difference -0.0010, 95 % interval -0.0030 to "
+        "+0.0010 over 1,000 customer-weeks",
+        "no champion yet: the baselines are the bar",
+    ]
+
+
+@pytest.mark.parametrize(("map_at_12", "is_promoted"), [(0.5, True), (0.501, False), (1.0, False)])
+def test_what_is_too_good_to_be_true_is_refused(map_at_12: float, is_promoted: bool) -> None:
+    decision = decide(map_at_12, baselines(), None, 0.0)
+    assert decision.is_promoted is is_promoted
+    if not is_promoted:
+        assert decision.reasons == [
+            f"map_at_12 {map_at_12:.4f} is above 0.5: too good to be true; look for labels in the features"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("loss", "is_promoted"),
+    [
+        (interval(-0.010, width=0.001), False),  # surely loses more than a tenth of 0.018
+        (interval(-0.010, width=0.009), True),  # may be noise
+        (interval(-0.001, width=0.0005), True),  # surely loses, and little
+        (interval(0.01), True),
+    ],
+)
+def test_no_slice_may_lose_much_beyond_its_noise(loss: Interval, is_promoted: bool) -> None:
+    champion = rival("v1", 0.018, interval(0.003), {"warm": interval(0.004), "age under 25": loss})
+    decision = decide(0.02, baselines(), champion, 0.0)
+    assert decision.is_promoted is is_promoted
+    assert any(reason.startswith("customers in slice 'age under 25' lose: ") for reason in decision.reasons) is (
+        not is_promoted
+    )
