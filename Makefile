@@ -58,7 +58,8 @@ render: $(SETUP)  ## write the workflow YAML below gitops/
 	@$(BIN)/python -m pipelines.render
 
 bench: $(SETUP)  ## run the benchmarks, each prints its table (BENCH=name for one)
-	@for file in $(or $(BENCH:%=benchmarks/%.py),$(wildcard benchmarks/[a-z]*.py)); do \
+	@files="$(or $(BENCH:%=benchmarks/%.py),$(wildcard benchmarks/[a-z]*.py))"; [ -n "$$files" ] || echo "benchmarks/ holds none yet"; \
+	for file in $$files; do \
 	  echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename $$file .py)"; done
 
 lock: $(SETUP)  ## write requirements.lock from what .venv holds now
