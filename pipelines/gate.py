@@ -10,7 +10,9 @@ from pipelines.recommender.metrics import Interval
 METRIC_CEILING = 0.5
 """No shop's next week is this predictable: a map_at_12 above it means that the label week leaked."""
 SLICE_TOLERANCE = 0.1
-"""A slice may lose at most this share of its champion's map_at_12, beyond its noise."""
+"""A slice may lose at most this share of the champion's map_at_12, beyond its noise."""
+MIN_SLICE_CUSTOMERS = 30
+"""The interval of fewer customers is narrower than their noise: that of a single one has no width at all."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,12 @@ def decide(map_at_12: float, baselines: Mapping[str, Rival], champion: Rival | N
         reasons.append("no champion yet: the baselines are the bar")
         return Decision(is_promoted, reasons)
     if champion.difference.low > threshold:
-        reasons.append(f"better than champion {champion.name} beyond the noise: {_words(champion.difference)}")
+        claim = (
+            f"better than champion {champion.name} beyond the noise"
+            if champion.difference.low > 0
+            else f"at most as much worse than champion {champion.name} as METRIC_THRESHOLD = {threshold:g} allows"
+        )
+        reasons.append(f"{claim}: {_words(champion.difference)}")
     else:
         is_promoted = False
         reasons.append(
@@ -66,7 +73,7 @@ def decide(map_at_12: float, baselines: Mapping[str, Rival], champion: Rival | N
             f"and the lower bound must exceed METRIC_THRESHOLD = {threshold:g}"
         )
     for name, difference in champion.slice_differences.items():
-        if difference.high < -SLICE_TOLERANCE * champion.map_at_12:
+        if difference.n >= MIN_SLICE_CUSTOMERS and difference.high < -SLICE_TOLERANCE * champion.map_at_12:
             is_promoted = False
             reasons.append(f"customers in slice {name!r} lose: {_words(difference)}")
     return Decision(is_promoted, reasons)

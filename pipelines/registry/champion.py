@@ -65,7 +65,7 @@ def move_champion(
     Raises LakeConflict (exit 75) when another promotion won.
     """
     if expected and expected.version:
-        _note(lake, expected.move)  # a killed promotion may have moved the pointer without saying so
+        complete_audit(lake, expected)
     number = 1 + max([expected.move["number"] if expected else 0, *(event["number"] for event in read_audit(lake))])
     event = {
         "number": number,
@@ -90,6 +90,11 @@ def move_champion(
     else:
         lake.write_bytes(CHAMPION_KEY, _json(pointer), if_match=expected.etag)
     _note(lake, event)
+
+
+def complete_audit(lake: Lake, champion: Champion) -> None:
+    """Note the champion's promotion if that was killed after it moved the pointer."""
+    _note(lake, champion.move)
 
 
 def _note(lake: Lake, event: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from pipelines.errors import ArtefactError, LakeConflict, UsageError
 from pipelines.lake import Lake, open_lake
 from pipelines.logs import get_logger
 from pipelines.registry.bundles import bundle_folder, fetch_evaluated, list_versions, read_bundle_manifest, register
-from pipelines.registry.champion import Champion, current_user, move_champion, read_champion
+from pipelines.registry.champion import Champion, complete_audit, current_user, move_champion, read_champion
 from pipelines.settings import lake_uri, load_settings
 from pipelines.steps.fingerprint import canonical_json, text_sha256
 from pipelines.steps.step import StepManifest, read_manifest, run_step
@@ -34,8 +34,15 @@ if TYPE_CHECKING:  # torch is imported where the work is done: a step that is re
     from pipelines.recommender.model import Recommender
     from pipelines.recommender.training import Evaluated, Trainer
 
-CODE = ("pipelines.steps.train", "pipelines.recommender", "pipelines.gate", "pipelines.registry", "inference")
-LIBRARIES = ("torch", "numpy", "polars", "onnx", "onnxscript", "onnxruntime")
+CODE = (
+    "pipelines.steps.train",
+    "pipelines.recommender",
+    "pipelines.gate",
+    "pipelines.registry",
+    "pipelines.report",
+    "inference",
+)
+LIBRARIES = ("torch", "numpy", "polars", "onnx", "onnxscript", "onnxruntime", "altair", "jinja2", "vl-convert-python")
 INPUT_FILES = ("transactions.parquet", "articles.parquet", "customers.parquet", "split.json")
 N_EXAMPLES = 8
 
@@ -115,6 +122,7 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
     """Do the step: every file for the reader goes to `output`, every other to `scratch`."""
     from pipelines.gate import decide
     from pipelines.recommender.measurements import headline, measured
+    from pipelines.recommender.report import render_training_report
     from pipelines.recommender.training import Trainer, set_up_torch
 
     set_up_torch()
@@ -146,6 +154,7 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
     document |= _story(shop, split, trainer, recommender, evaluated[0])
     document |= {"bundle": manifest.model_dump(mode="json"), "is_promoted": is_promoted, "reasons": decision.reasons}
     _write_json(output / "metrics.json", document)
+    (output / "report.html").write_text(render_training_report(document), encoding="utf-8")
     return {
         "bundle_version": manifest.version,
         "bundle": bundle_folder(manifest.version),
@@ -272,6 +281,7 @@ def _champion_outcome(
 def _promote(lake: Lake, champion: Champion | None, version: str, decision: Decision, run: Run) -> bool:
     """Move the champion when the gate says so; another promotion in between is an answer, not an error."""
     if champion and champion.version == version:
+        complete_audit(lake, champion)
         if not decision.is_promoted:
             decision.reasons.append(f"{version} is the champion already, by another decision than this one")
         return True

@@ -29,7 +29,7 @@ def baselines(popular: float = 0.01, repurchase: float = 0.004) -> dict[str, Riv
         (interval(0.001), 0.0, False, "not better than champion v1 beyond the noise: difference +0.0010"),
         (interval(0.002), 0.0, False, "the lower bound must exceed METRIC_THRESHOLD = 0"),  # equal is not above
         (interval(0.003), 0.002, False, "the lower bound must exceed METRIC_THRESHOLD = 0.002"),
-        (interval(0.0), -0.005, True, "better than champion v1 beyond the noise: difference +0.0000"),
+        (interval(0.0), -0.005, True, "at most as much worse than champion v1 as METRIC_THRESHOLD = -0.005 allows"),
         (interval(-0.001), -0.005, True, "interval -0.0030 to +0.0010 over 1,000 customer-weeks"),
         (interval(-0.004), -0.005, False, "the lower bound must exceed METRIC_THRESHOLD = -0.005"),
         (interval(float("nan")), 0.0, False, "not better than champion v1"),
@@ -82,6 +82,8 @@ def test_what_is_too_good_to_be_true_is_refused(map_at_12: float, is_promoted: b
     [
         (interval(-0.010, width=0.001), False),  # surely loses more than a tenth of 0.018
         (interval(-0.010, width=0.009), True),  # may be noise
+        (interval(-0.010, width=0.001, n=30), False),
+        (interval(-0.010, width=0.0, n=29), True),  # too few to know
         (interval(-0.001, width=0.0005), True),  # surely loses, and little
         (interval(0.01), True),
     ],
