@@ -70,24 +70,44 @@ class Meter:
         return f"{100 * min(max(self.share, 0.0), 1.0):.1f}"
 
 
-Cell = str | Badge | Meter
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A table cell with a quieter second line."""
+
+    text: str
+    note: str = ""
+
+
+Cell = str | Badge | Meter | Stack
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells. Columns named in `numeric` (by position) are aligned right."""
+    """Rows of cells. Columns named in `numeric` (by position) are aligned right; `half` shares the row with another."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     title: str = ""
     caption: str = ""
     numeric: frozenset[int] = frozenset()
+    half: bool = False
     kind: ClassVar[str] = "table"
 
     def __post_init__(self) -> None:
         for number, row in enumerate(self.rows, start=1):
             if len(row) != len(self.columns):
                 raise ValueError(f"table {self.title!r} row {number}: {len(row)} cells for {len(self.columns)} columns")
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Tables behind one line, for the reader who wants to look closer."""
+
+    headline: str
+    tables: Sequence[Table]
+    note: str = ""
+    is_open: bool = False
+    kind: ClassVar[str] = "fold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +126,7 @@ class Chart:
     kind: ClassVar[str] = "chart"
 
 
-Block = Cards | Text | Findings | Table | Chart
+Block = Cards | Text | Findings | Table | Fold | Chart
 
 
 @dataclass(frozen=True, slots=True)

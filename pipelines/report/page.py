@@ -11,7 +11,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from pipelines.report.blocks import TONE_LABELS, Badge, Block, Chart, Meter, Section
+from pipelines.report.blocks import TONE_LABELS, Badge, Block, Chart, Meter, Section, Stack
 from pipelines.report.theme import DARK, LIGHT, vega_config
 
 
@@ -41,6 +41,7 @@ def render_page(
     )
     environment.tests["badge"] = lambda cell: isinstance(cell, Badge)
     environment.tests["meter"] = lambda cell: isinstance(cell, Meter)
+    environment.tests["stack"] = lambda cell: isinstance(cell, Stack)
     environment.filters["paragraphs"] = _paragraphs
     return environment.get_template("page.html.j2").render(
         title=title,
