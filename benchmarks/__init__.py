@@ -1,0 +1,1 @@
+"""One script per claim; each prints its table: python -m benchmarks.NAME."""
