@@ -44,14 +44,18 @@ def learning_curves(document: Mapping[str, Any]) -> list[Block]:
         for epoch in curve
         if finite(epoch.get("validation_map_at_12")) is not None
     ]
-    kept = f"The weights of epoch {best} are kept: " if best else ""
     blocks: list[Block] = []
     if losses:
         colour = alt.Color("what:N", sort=list(names.values()), title=None)
         tooltips = [alt.Tooltip("epoch:Q"), alt.Tooltip("what:N"), alt.Tooltip("loss:Q", format=MAP_FORMAT)]
         y = alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False), axis=alt.Axis(format=".2f", tickCount=5))
         line = _chart(losses).mark_line(point=True).encode(x=_epochs(curve), y=y, color=colour, tooltip=tooltips)
-        caption = f"{kept}where the validation loss is lowest. Lower is better."
+        caption = "Lower is better."
+        if maps and best:
+            caption = (
+                f"Lowest for the validation weeks after epoch {best}: the model is fitted anew for so many epochs, "
+                "those weeks included."
+            )
         blocks.append(_block("Loss by epoch", alt.layer(line, *_kept(best)), caption))
     if maps:
         tooltips = [alt.Tooltip("epoch:Q"), alt.Tooltip("map_at_12:Q", format=MAP_FORMAT)]
@@ -76,7 +80,7 @@ def _epochs(curve: Sequence[Mapping[str, Any]]) -> alt.X:
 def _kept(best: int | None) -> list[Any]:
     if not best:
         return []
-    base = _chart([{"epoch": best, "text": f"epoch {best} kept"}]).encode(x="epoch:Q")
+    base = _chart([{"epoch": best, "text": f"stopped at epoch {best}"}]).encode(x="epoch:Q")
     return [base.mark_rule(style="cutoff-rule").encode(tooltip=alt.Tooltip("text:N", title="mark"))]
 
 

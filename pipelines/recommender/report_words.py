@@ -148,7 +148,7 @@ def _against_champion(document: Mapping[str, Any]) -> list[str]:
     difference = comparison(name, champion.get("difference"))
     if difference is None:
         return [f"The difference to champion {name} could not be measured."]
-    on_week = ", on the newest label week, which neither has seen" if len(document.get("weeks", [])) > 1 else ""
+    on_week = ", on the newest label week" if len(document.get("weeks", [])) > 1 else ""
     return [f"Beside champion {name}{on_week}: {difference.words[0].lower()}{difference.words[1:]}."]
 
 

@@ -5,7 +5,20 @@ import pandas as pd
 import pytest
 from markupsafe import Markup
 
-from pipelines.report.blocks import Badge, Card, Cards, Chart, Finding, Findings, Meter, Section, Table, Text
+from pipelines.report.blocks import (
+    Badge,
+    Card,
+    Cards,
+    Chart,
+    Finding,
+    Findings,
+    Fold,
+    Meter,
+    Section,
+    Stack,
+    Table,
+    Text,
+)
 from pipelines.report.page import render_page
 
 
@@ -36,9 +49,19 @@ def test_every_block_is_on_the_page() -> None:
     assert '<section id="sales-more">' in html
 
 
+def test_folded_tables_share_a_row_behind_one_line() -> None:
+    tables = [Table([name], [[Stack(name, "quieter")]], half=True) for name in ("bought", "recommended")]
+    html = page(Fold("A customer", tables, "3 purchases"), Fold("Another", tables, is_open=True))
+    assert "<summary><strong>A customer</strong> <span>3 purchases</span></summary>" in html
+    assert html.count('<details class="panel">') == html.count('<details class="panel" open>') == 1
+    assert html.count('<div class="panel half">') == 4
+    assert "<td>bought<small>quieter</small></td>" in html
+
+
 def test_text_from_data_cannot_become_markup() -> None:
     hostile = "</script><script>alert(1)</script>"
-    html = page(Text(hostile), Table(["x"], [[hostile]]), Chart(hostile, bar_chart(hostile)), footer=hostile)
+    fold = Fold(hostile, [Table(["x"], [[Stack(hostile, hostile)]])], hostile)
+    html = page(Text(hostile), fold, Table(["x"], [[hostile]]), Chart(hostile, bar_chart(hostile)), footer=hostile)
     assert "<script>alert" not in html
     assert html.count("</script>") == 4  # specs, configs, Vega and the page's own
 
