@@ -181,7 +181,7 @@ def test_too_little_history_is_said_with_what_is_needed(shop: Shop, days: int) -
         trainer_of(shop).fit_before(days)
 
 
-def test_a_single_week_of_data_is_refused(shop: Shop) -> None:
+def test_a_single_week_of_data_is_refused() -> None:
     rows = random_purchases(100, n_customers=40, n_articles=300, n_days=7)
     single = shop_of(rows, n_customers=40, n_articles=300)
     with pytest.raises(DataGateError, match="only 0 days of history before the cutoff"):

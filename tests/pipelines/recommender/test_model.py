@@ -138,7 +138,7 @@ def test_a_customer_without_history_has_neutral_personal_features(shop: Shop) ->
         assert not features_BCF[0, :, RANKER_FEATURES.index(name)].any(), name
 
 
-def test_an_article_with_all_attributes_missing_is_described(shop: Shop) -> None:
+def test_an_article_with_all_attributes_missing_is_described() -> None:
     bare = shop_of([(0, 50, 1), (0, 55, 2)], n_customers=1, n_articles=5)
     _, features_BCF = describe(signals_of(bare), bare, [0])
     assert np.isfinite(features_BCF).all()

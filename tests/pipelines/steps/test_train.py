@@ -1,0 +1,292 @@
+"""The train step on a real lake: a small shop, a first champion, and a challenger whose run is killed twice."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.bundle import load_bundle
+from inference.engine import Engine, Request
+from pipelines.errors import ArtefactError, UsageError
+from pipelines.lake import Lake, open_lake
+from pipelines.recommender.hyperparameters import Hyperparameters, parse_hyperparameters
+from pipelines.registry.bundles import fetch_bundle, list_versions, read_bundle_manifest
+from pipelines.registry.champion import read_audit, read_champion
+from pipelines.steps.ingest import IngestRequest, ingest
+from pipelines.steps.process import process
+from pipelines.steps.step import StepManifest
+from pipelines.steps.train import train
+
+NOW = datetime(2026, 1, 5, 2, 30, tzinfo=UTC)
+FIRST = '{"threads": 1, "max_epochs": 4, "training_weeks": 4}'
+CHANGED = '{"threads": 1, "max_epochs": 3, "training_weeks": 4, "hidden": 8}'
+LENIENT = -1.0  # METRIC_THRESHOLD under which any challenger that beats the baselines is promoted
+KILLED = -signal.SIGKILL
+
+# Trains the challenger; is killed when a file whose path holds argv[2] is about to appear.
+CHALLENGER = f"""
+import os, signal, sys
+from datetime import datetime
+from pipelines.lake import open_lake
+from pipelines.logs import configure_logging
+from pipelines.steps.train import train
+def hook(event, arguments):
+    if event == "os.rename" and sys.argv[2] and sys.argv[2] in str(arguments[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+configure_logging("info")
+train(open_lake(sys.argv[1]), run_id="r2", hyperparameters={CHANGED!r}, metric_threshold={LENIENT}, git_commit="abc",
+      who="tests", now=datetime.fromisoformat({NOW.isoformat()!r}))
+"""
+
+
+@contextmanager
+def challenger(lake: Lake, dies_at: str = "") -> Iterator["subprocess.Popen[str]"]:
+    with subprocess.Popen(
+        [sys.executable, "-c", CHALLENGER, lake.uri, dies_at], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@dataclass(frozen=True)
+class Trained:
+    lake: Lake
+    first: StepManifest
+    second: StepManifest
+    before_first_kill: dict[str, bytes]
+    after_first_kill: dict[str, bytes]
+    after_second_kill: dict[str, bytes]
+
+
+def train_here(lake: Lake, run_id: str, hyperparameters: str, **changed: Any) -> StepManifest:
+    return train(
+        lake, run_id=run_id, hyperparameters=hyperparameters, git_commit="abc", who="tests", now=NOW, **changed
+    )
+
+
+def contents(lake: Lake) -> dict[str, bytes]:
+    return {key: lake.read_bytes(key) for key in lake.list() if key.startswith(("artifacts/", "registry/", "index/"))}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train r1, then r2 with other hyperparameters: killed while fitting, killed at its end, then finished."""
+    lake = open_lake(str(tmp_path_factory.mktemp("lake")))
+    for run_id in ("r1", "r2"):
+        ingest(lake, IngestRequest(run_id=run_id, source="synthetic://?customers=600&seed=7"), now=NOW)
+        process(
+            lake, run_id=run_id, horizon_days=28
+        )  # a week of so small a shop has too few buyers to tell models apart
+    first = train_here(lake, "r1", FIRST)
+    before = contents(lake)
+    with challenger(lake) as running:
+        assert running.stderr is not None
+        assert any('"event": "epoch"' in line for line in running.stderr)
+        running.kill()
+    assert running.returncode == KILLED
+    after_first = contents(lake)
+    with challenger(lake, dies_at="artifacts/r2/manifest.json") as running:
+        assert running.stderr is not None
+        log = running.stderr.read()
+    assert running.returncode == KILLED, log[-3000:]
+    after_second = contents(lake)
+    second = train_here(lake, "r2", CHANGED, metric_threshold=LENIENT)
+    return Trained(lake, first, second, before, after_first, after_second)
+
+
+@pytest.fixture(scope="module")
+def engine(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """The first champion, as a server would load it from the registry."""
+    folder = tmp_path_factory.mktemp("bundle")
+    fetch_bundle(trained.lake, trained.first.facts["bundle_version"], folder)
+    return Engine(load_bundle(folder))
+
+
+def metrics_of(trained: Trained, manifest: StepManifest) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(trained.lake.read_bytes(manifest.files["metrics.json"].key))
+    return document
+
+
+def test_the_first_model_beats_the_baselines_and_becomes_champion(trained: Trained) -> None:
+    facts = trained.first.facts
+    assert facts["promoted"] is True
+    assert facts["reasons"][-1] == "no champion yet: the baselines are the bar"
+    assert set(facts["baselines"]) == {"recent_popularity", "repurchase_popularity"}
+    for baseline in facts["baselines"].values():
+        assert facts["metrics"]["map_at_12"] > baseline["map_at_12"]
+    assert facts["cutoff_date"] == "2020-08-26"
+    assert facts["bundle"] == f"registry/bundles/{facts['bundle_version']}"
+
+
+def test_the_bundle_says_from_what_it_was_made(trained: Trained) -> None:
+    manifest = read_bundle_manifest(trained.lake, trained.first.facts["bundle_version"])
+    assert manifest.version.startswith("20200922-")
+    assert (str(manifest.cutoff_date), str(manifest.trained_through)) == ("2020-08-26", "2020-09-22")
+    assert manifest.git_commit == "abc"
+    assert manifest.parent is None
+    assert manifest.parameters == parse_hyperparameters(FIRST).model_dump()
+    assert manifest.metrics == trained.first.facts["metrics"]
+    assert manifest.baselines == trained.first.facts["baselines"]
+    assert manifest.parity["top_12_overlap"] >= 0.995
+    assert set(manifest.inputs) == {"processed", "raw"}
+
+
+def test_the_registered_bundle_answers_through_the_serving_engine(engine: Engine) -> None:
+    known = [case["request"]["customer_id"] for case in engine.bundle.read_golden()]
+    article = engine.bundle.article_ids[0].decode()
+    requests = [Request(customer_id=customer_id) for customer_id in known]
+    requests += [Request(), Request(customer_id="nobody", top_k=100), Request(article_ids=[article], top_k=100)]
+    answers = engine.recommend_batch(requests)
+    assert [len(set(answer.article_ids)) for answer in answers] == [request.top_k for request in requests]
+    assert {answer.source for answer in answers} == {"personal", "segment", "popular"}
+    assert engine.certify() == 1.0
+
+
+def test_a_killed_fit_leaves_nothing_behind(trained: Trained) -> None:
+    assert trained.after_first_kill == trained.before_first_kill
+
+
+def test_a_rerun_after_a_late_kill_ends_with_the_same_bytes(trained: Trained) -> None:
+    """The second killed process had done all but its manifest; another process did the whole work again."""
+    now = contents(trained.lake)
+    assert now.items() >= trained.after_second_kill.items()
+    new = sorted(now.keys() - trained.after_second_kill.keys())
+    assert new == ["artifacts/r2/manifest.json", f"index/train/{trained.second.fingerprint}.json"]
+    killed = [key for key in trained.after_second_kill if key not in trained.before_first_kill]
+    version = trained.second.facts["bundle_version"]
+    assert f"registry/bundles/{version}/model.onnx" in killed
+    assert f"registry/evaluations/{version}/model.onnx" in killed
+    assert "artifacts/r2/metrics.json" in killed
+
+
+def test_nothing_is_left_in_scratch(trained: Trained) -> None:
+    scratch = Path(trained.lake.uri) / ".scratch"
+    with trained.lake.scratch() as own:
+        assert [path for path in scratch.iterdir() if path.is_dir() and path != own] == []
+
+
+def test_the_challenger_is_held_against_the_champion_that_it_met(trained: Trained) -> None:
+    first, second = (run.facts["bundle_version"] for run in (trained.first, trained.second))
+    assert second != first
+    assert second in list_versions(trained.lake)
+    assert read_bundle_manifest(trained.lake, second).parent == first
+    champion = metrics_of(trained, trained.second)["champion"]
+    assert champion["version"] == first
+    # The same label week and the same customers: the champion scores what it scored as a challenger.
+    assert champion["map_at_12"] == pytest.approx(trained.first.facts["metrics"]["map_at_12"], abs=1e-6)
+    assert f"champion {first}" in trained.second.facts["reasons"][2]
+
+
+def test_each_promotion_is_noted_once(trained: Trained) -> None:
+    first, second = (run.facts["bundle_version"] for run in (trained.first, trained.second))
+    assert trained.second.facts["promoted"] is True
+    champion = read_champion(trained.lake)
+    assert champion is not None
+    assert champion.version == second
+    moves = [(event["from"], event["to"], event["who"]) for event in read_audit(trained.lake)]
+    assert moves == [(None, first, "tests"), (first, second, "tests")]
+
+
+def test_measurements_are_kept_for_people(trained: Trained) -> None:
+    document = metrics_of(trained, trained.first)
+    assert document["metrics"]["model"]["map_at_12"]["mean"] == trained.first.facts["metrics"]["map_at_12"]
+    assert len(document["curve"]) == 4
+    assert document["horizon_days"] == 28
+    assert document["examples"]
+    for example in document["examples"]:
+        assert len({article["article_id"] for article in example["recommended"]}) == 12
+        assert len(example["customer"]) == 9  # the beginning of an id: a report lists no customers
+
+
+def test_finished_training_is_recognised_without_torch(trained: Trained) -> None:
+    program = (
+        "import json, sys; from datetime import UTC, datetime; from pipelines.lake import open_lake\n"
+        "from pipelines.logs import configure_logging\n"
+        "from pipelines.steps.train import train\n"
+        "configure_logging('warning')\n"
+        f"manifest = train(open_lake({trained.lake.uri!r}), run_id='r1', hyperparameters={FIRST!r}, who='-', "
+        "now=datetime.now(UTC))\n"
+        "print(json.dumps([manifest.facts, 'torch' in sys.modules]))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout) == [trained.first.facts, False]
+
+
+def test_the_command_prints_the_facts_as_one_line(trained: Trained) -> None:
+    command = [sys.executable, "-m", "pipelines.steps.train", "--run-id", "r1", "--lake", trained.lake.uri]
+    command += ["--hyperparameters", FIRST, "--model-version", ""]  # empty = default
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [trained.first.facts]
+
+
+def test_a_threshold_that_is_no_number_is_refused(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METRIC_THRESHOLD", "high")
+    command = [sys.executable, "-m", "pipelines.steps.train", "--run-id", "r1", "--lake", trained.lake.uri]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: METRIC_THRESHOLD = 'high' is not a number")
+
+
+def test_a_backtest_longer_than_the_data_is_refused_before_the_work(trained: Trained) -> None:
+    with pytest.raises(UsageError, match=r"backtest 500 reaches before the data: 707 days .* give at most 22"):
+        train_here(trained.lake, "r1", FIRST, backtest=500)
+
+
+def test_a_run_without_processed_data_says_what_to_run_first(folder_lake: Lake) -> None:
+    with pytest.raises(ArtefactError, match=r"r9.*process"):
+        train_here(folder_lake, "r9", "{}")
+
+
+@pytest.mark.parametrize("version", ["../v1", "a b", "champion", "x" * 101, "-v1"])
+def test_a_version_that_names_no_bundle_is_refused_before_the_work(folder_lake: Lake, version: str) -> None:
+    with pytest.raises(UsageError, match="cannot name a bundle; use at most 100 letters"):
+        train_here(folder_lake, "r1", "{}", model_version=version)
+
+
+def test_a_negative_backtest_is_refused(folder_lake: Lake) -> None:
+    with pytest.raises(UsageError, match="backtest must be 0 or more weekly cutoffs, got -1"):
+        train_here(folder_lake, "r1", "{}", backtest=-1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "hyperparameters is not JSON: Expecting property name"),
+        ("[1]", r"hyperparameters must be a JSON object such as .* got '\[1\]'"),
+        ("7", "hyperparameters must be a JSON object"),
+        ('{"learning_rat": 0.1}', "'learning_rat' is not a hyperparameter; did you mean 'learning_rate'?"),
+        ('{"zzz": 1}', "'zzz' is not a hyperparameter$"),
+        ('{"hidden": "many"}', "hidden = 'many': Input should be a valid integer"),
+        ('{"hidden": 1.5}', "hidden = 1.5: Input should be a valid integer"),
+        ('{"dropout": 1}', "dropout = 1: Input should be less than 1"),
+        ('{"weight_decay": Infinity}', "weight_decay = inf: Input should be a finite number"),
+        ('{"learning_rate": NaN}', "learning_rate = nan: Input should be a finite number"),
+        ('{"max_history": 200}', r"hyperparameters: n_candidates = 256 must be at least 100 \+ max_history = 300"),
+    ],
+)
+def test_bad_hyperparameters_are_named(folder_lake: Lake, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        train_here(folder_lake, "r1", text)
+
+
+def test_all_bad_hyperparameters_are_named_at_once() -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_hyperparameters('{"patiense": 3, "hidden": -1, "batch_size": 0}')
+    for part in ("did you mean 'patience'?", "hidden = -1: ", "batch_size = 0: "):
+        assert part in str(raised.value)
+
+
+def test_no_hyperparameters_are_the_defaults() -> None:
+    assert parse_hyperparameters("") == parse_hyperparameters("{}") == Hyperparameters()
