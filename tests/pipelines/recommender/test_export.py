@@ -220,7 +220,7 @@ def test_articles_are_matched_by_id_and_new_ones_left_out_of_histories(exported:
 
 def test_articles_that_are_gone_today_are_no_hits(exported: Exported) -> None:
     shop, week = exported.shop, week_at(exported)
-    kept = 250
+    kept = 15
     catalogue = replace(shop.catalogue, article_ids=shop.catalogue.article_ids[:kept])
     clipped = replace(shop.interactions, article=np.minimum(shop.interactions.article, kept - 1))
     outcome = champion_on(exported, week, catalogue, interactions=replace(clipped, n_articles=kept))
