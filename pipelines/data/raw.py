@@ -142,7 +142,8 @@ def _text_rows(file: SourceFile, table: str, columns: Sequence[str], scratch: Pa
         return pl.concat(frames)
     with file.open() as stream:
         block = read_whole(stream, file.name, REQUIRED_COLUMNS[table])
-    return block.text(columns, newlines_in_values=True)
+    # Of the three tables only articles have free text, which may run over lines.
+    return block.text(columns, newlines_in_values=table == "articles")
 
 
 def _transactions(

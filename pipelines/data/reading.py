@@ -4,6 +4,7 @@ import csv
 import difflib
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ MAGICS = {
     b"PAR1": "Parquet; name it .parquet",
 }
 BOM = b"\xef\xbb\xbf"
+# A line whose quoted values all end on it, as the parser sees it: a quote opens only at the start of a value.
+_VALUE = rb'(?:"(?:[^"]|"")*+"|(?!"))[^,]*'
+CLOSED_LINE = re.compile(_VALUE + rb"(?:," + _VALUE + rb")*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,9 @@ class Block:
     data: bytes
 
     def typed(self) -> pa.Table | None:
-        """Parse transactions with their types; None when some row does not parse."""
+        """Parse transactions with their types; None when some row does not parse, or runs over the end of its line."""
         try:
-            return pa_csv.read_csv(
+            table = pa_csv.read_csv(
                 pa.BufferReader(self.data),
                 pa_csv.ReadOptions(use_threads=False, column_names=self.header, block_size=len(self.data) + 1),
                 convert_options=pa_csv.ConvertOptions(
@@ -53,9 +57,19 @@ class Block:
             )
         except pa.ArrowInvalid:
             return None
+        return None if _unclosed_lines(self.data) else table
 
     def text(self, columns: Sequence[str], *, newlines_in_values: bool = False) -> pl.DataFrame:
-        """Parse as text, with file, line, `problem` (columns, encoding) and, where a row is broken, its `text`."""
+        """Parse as text, with file, line, `problem` (columns, encoding) and, where a row is broken, its `text`.
+
+        Unless values may hold line breaks, a quote that is opened and not closed breaks its own line and no other.
+        """
+        lines = self.data.split(b"\n")
+        unclosed = [] if newlines_in_values else _unclosed_lines(self.data)
+        torn = [(position, lines[position].rstrip(b"\r").decode(errors="backslashreplace")) for position in unclosed]
+        for position in unclosed:
+            lines[position] = b""
+        data = b"\n".join(lines) if unclosed else self.data
         broken: list[tuple[int, str]] = []
 
         def keep(row: pa_csv.InvalidRow) -> str:
@@ -63,8 +77,8 @@ class Block:
             return "skip"
 
         table = pa_csv.read_csv(
-            pa.BufferReader(self.data),
-            pa_csv.ReadOptions(use_threads=False, column_names=self.header, block_size=len(self.data) + 1),
+            pa.BufferReader(data),
+            pa_csv.ReadOptions(use_threads=False, column_names=self.header, block_size=len(data) + 1),
             pa_csv.ParseOptions(
                 invalid_row_handler=keep, ignore_empty_lines=False, newlines_in_values=newlines_in_values
             ),
@@ -82,11 +96,9 @@ class Block:
             problem=pl.when(is_text).then(None).otherwise(pl.lit("encoding")),
             text=pl.lit(None, pl.String),
         )
+        torn += [(position, text) for position, text in broken if text.strip()]
         lost = pl.DataFrame(
-            {
-                "position": [position for position, text in broken if text.strip()],
-                "text": [text for _, text in broken if text.strip()],
-            },
+            {"position": [position for position, _ in torn], "text": [text for _, text in torn]},
             schema={"position": pl.Int64, "text": pl.String},
         ).with_columns(problem=pl.lit("columns"))
         frame = pl.concat([frame, lost], how="diagonal").sort("position")
@@ -97,16 +109,15 @@ class Block:
         missing = [pl.lit(None, pl.String).alias(name) for name in columns if name not in self.header]
         frame = frame.with_columns(file=pl.lit(self.name), line=pl.col("position") + self.first_line + extra_lines)
         return (
-            self._without_blank_lines(frame).with_columns(missing).select("file", "line", "problem", "text", *columns)
+            self._without_blank_lines(frame, lines).with_columns(missing).select("file", "line", "problem", "text", *columns)
         )
 
-    def _without_blank_lines(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def _without_blank_lines(self, frame: pl.DataFrame, lines: list[bytes]) -> pl.DataFrame:
         """Drop blank lines, which the parser gives as rows of empty values; rows of commas only are no such."""
         values = [name for name in frame.columns if name in self.header]
         is_empty = frame.select((pl.all_horizontal(pl.col(values) == "") & pl.col("problem").is_null()).alias("empty"))
         if not is_empty["empty"].any():
             return frame
-        lines = self.data.split(b"\n")
         blank = {self.first_line + position for position, line in enumerate(lines) if not line.strip()}
         return frame.filter(~(is_empty["empty"] & frame["line"].is_in(blank)))
 
@@ -155,6 +166,14 @@ def read_whole(file: BinaryIO, name: str, required: Sequence[str]) -> Block:
     if newline < 0 or newline + 1 == len(data):
         raise DataGateError(f"{name} has a header and no rows; is the export complete?")
     return Block(name, header, 2, data[newline + 1 :])
+
+
+def _unclosed_lines(data: bytes) -> list[int]:
+    """Find the lines on which a quote is opened and not closed: the parser would take the next ones for its value."""
+    if b'"' not in data:
+        return []
+    lines = enumerate(data.split(b"\n"))
+    return [position for position, line in lines if b'"' in line and not CLOSED_LINE.fullmatch(line)]
 
 
 def _decode(table: pa.Table) -> tuple[pl.DataFrame, pl.Series]:
@@ -209,7 +228,12 @@ def _header(data: bytes, name: str, required: Sequence[str]) -> tuple[str, ...]:
         if data.startswith(magic):
             raise DataGateError(f"{name} is {what}")
     line = data.removeprefix(BOM).split(b"\n", 1)[0].rstrip(b"\r").decode("utf-8", errors="replace")
-    columns = tuple(column.strip() for column in next(csv.reader(io.StringIO(line)), []))
+    if "\r" in line:
+        raise DataGateError(f"{name} ends its lines in the way of old Macs (CR); save it with LF or CR LF")
+    try:
+        columns = tuple(column.strip() for column in next(csv.reader([line]), []))
+    except csv.Error as error:
+        raise DataGateError(f"{name} line 1 is no header of a CSV file: {error}") from error
     missing = [column for column in required if column not in columns]
     if missing:
         for delimiter, what in DELIMITERS.items():

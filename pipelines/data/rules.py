@@ -39,7 +39,10 @@ class RowRules:
             and price.min() >= 0
             and channel.min() >= 1
             and channel.max() <= 2
-            and all((pc.binary_length(values).to_numpy() > 0).all() for values in _dictionaries(table, "customer_id"))
+            and all(
+                (pc.binary_length(pc.utf8_trim_whitespace(values)).to_numpy() > 0).all()
+                for values in _dictionaries(table, "customer_id")
+            )
             and all(self._are_known(values) for values in _dictionaries(table, "article_id"))
         )
 
@@ -57,11 +60,11 @@ class RowRules:
         known = self.known_articles.implode()
         rows = rows.with_columns(
             is_repaired=(article.str.contains(r"^\d{9}$") & mended.is_in(known)).fill_null(False),
-            day=pl.when(pl.col("t_dat").str.contains(DATE))
-            .then(pl.col("t_dat").str.slice(0, 10))
+            day=pl.when(_bare("t_dat").str.contains(DATE))
+            .then(_bare("t_dat").str.slice(0, 10))
             .str.to_date("%Y-%m-%d", strict=False),
-            price_number=pl.col("price").cast(pl.Float64, strict=False),
-            channel=pl.col("sales_channel_id").cast(pl.Float64, strict=False),
+            price_number=_bare("price").cast(pl.Float64, strict=False),
+            channel=_bare("sales_channel_id").cast(pl.Float64, strict=False),
         ).with_columns(article_id=pl.when("is_repaired").then(mended).otherwise(article))
         # `is_true` keeps null out: what cannot be read fails the rule that reads it.
         rows = rows.with_columns(
@@ -170,6 +173,11 @@ def judge_keys(rows: pl.DataFrame, key: str, own_columns: list[str]) -> tuple[pl
         reason=pl.col("rule").replace_strict(reasons, return_dtype=pl.String),
     )
     return good, rejects.select(*REJECT_COLUMNS, *own_columns), int(good["is_repaired"].sum())
+
+
+def _bare(name: str) -> pl.Expr:
+    """Leave out blanks around a value, as the typed parser does: a row's verdict must not depend on its neighbours."""
+    return pl.col(name).str.strip_chars(" \t")
 
 
 def _fails(rule: str, is_true: pl.Expr) -> pl.Expr:

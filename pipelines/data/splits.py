@@ -88,6 +88,8 @@ def split_at(first_day: date, last_day: date, *, cutoff_date: date | None, horiz
             f"the data spans {n_days} days ({first_day} to {last_day}); training needs at least "
             f"{MIN_HISTORY_DAYS} days of history before the label window; ingest a longer history"
         )
+    if horizon_days > n_days:  # also keeps what no calendar can count to out of the sums below
+        raise UsageError(f"horizon_days {horizon_days} is longer than the data, {n_days} days; the usual value is 7")
     if cutoff_date is None:
         cutoff_date = last_day - timedelta(days=horizon_days - 1)
         if (cutoff_date - first_day).days < needed_days:

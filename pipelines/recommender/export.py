@@ -7,8 +7,6 @@ import logging
 import resource
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,9 @@ from inference.bundle import customer_key, load_bundle
 from inference.engine import Engine, Request
 from pipelines.errors import ArtefactError
 from pipelines.recommender.histories import histories_of
-from pipelines.recommender.interactions import Catalogue, Int32, Interactions
+from pipelines.recommender.interactions import Int32, Interactions
 from pipelines.recommender.model import Recommender
+from pipelines.recommender.shop import Shop
 
 MAX_TOP_K = 100
 N_PARITY_CUSTOMERS = 256
@@ -35,20 +34,6 @@ EPOCH = date(1970, 1, 1)
 INPUTS = ("history_BL", "age_days_BL", "segment_B")
 RANKED = ("ranked_article_index_BC", "ranked_score_BC")
 OUTPUTS = ("article_index_BK", "score_BK")
-
-
-@dataclass(frozen=True)
-class Shop:
-    """What a bundle says of the shop beside the model."""
-
-    interactions: Interactions
-    catalogue: Catalogue
-    customer_ids: Sequence[str]
-    segments: npt.NDArray[np.uint8]
-    first_day: date
-    product_types: Sequence[str | None]
-    colours: Sequence[str | None]
-    index_groups: Sequence[str | None]
 
 
 def export_onnx(recommender: Recommender, path: Path, max_history: int) -> None:

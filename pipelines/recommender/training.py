@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +24,6 @@ MIN_LABEL_WEEKS = 2
 """One to learn from, one to stop early on."""
 EVALUATION_CHUNK = 4096
 """Customers whose candidates are held at once while a label week is evaluated; 128 MiB."""
-
-MAX_VARIANTS = 200
-"""H&M's largest product has 75; a larger one is a shop without product codes, whose article ids just begin alike."""
 
 
 @dataclass(frozen=True)
@@ -219,38 +215,3 @@ def _join(weeks: list[LabelWeek]) -> LabelWeek:
         first.is_bought_RC,
         {name: np.concatenate([week.baseline_hits_NK[name] for week in weeks]) for name in first.baseline_hits_NK},
     )
-
-
-def examples(
-    trainer: Trainer, recommender: Recommender, day: int, customers: Int32, max_history: int
-) -> list[dict[str, Any]]:
-    """Show a few customers' newest purchases, newest first, beside the 12 answers, as article_index."""
-    from pipelines.recommender.export import answer_with_torch
-
-    past = trainer.interactions.before(day)
-    index_BK, score_BK = answer_with_torch(recommender, past, customers, trainer.segments, day, max_history, 12)
-    shown = []
-    for customer, row, scores in zip(customers.tolist(), index_BK.tolist(), score_BK.tolist(), strict=True):
-        own = past.article[past.offsets[customer] : past.offsets[customer + 1]]
-        shown.append(
-            {
-                "customer": customer,
-                "n_purchases": len(own),
-                "history": own[-12:][::-1].tolist(),
-                "recommended": row,
-                "marks": _marks(row, set(own.tolist()), trainer.catalogue),
-                "scores": scores,
-            }
-        )
-    return shown
-
-
-def _marks(articles: list[int], bought: set[int], catalogue: Catalogue) -> list[str | None]:
-    """Say of each answer whether the customer bought it before, or another article of its product, ever."""
-    n_variants = np.bincount(catalogue.product_A)
-    products = {int(catalogue.product_A[article]) for article in bought}
-    products = {product for product in products if n_variants[product] <= MAX_VARIANTS}
-    return [
-        "repurchase" if article in bought else "variant" if int(catalogue.product_A[article]) in products else None
-        for article in articles
-    ]

@@ -162,6 +162,10 @@ def _keep_refused(lake: Lake, run_id: str, out: Path) -> str:
     path = out / "quarantine" / "rejected.csv"
     if not path.is_file():
         return ""
+    with path.open("rb") as file:
+        file.readline()
+        if not file.read(1):  # a header alone: the file as a whole was refused, and there is nothing to mend in it
+            return ""
     entry = lake.upload(path, f"raw/{run_id}/{REFUSED}/rejected.csv")
     return (
         f"The rejected rows are kept in {lake.uri_of(entry.key)}: mend them and run ingest again with --replay, or "

@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,16 +22,15 @@ from pipelines.logs import get_logger
 from pipelines.registry.bundles import bundle_folder, fetch_evaluated, list_versions, read_bundle_manifest, register
 from pipelines.registry.champion import Champion, complete_audit, current_user, move_champion, read_champion
 from pipelines.settings import lake_uri, load_settings
-from pipelines.steps.fingerprint import canonical_json, text_sha256
 from pipelines.steps.step import StepManifest, read_manifest, run_step
 
 if TYPE_CHECKING:  # torch is imported where the work is done: a step that is reused answers at once
     from inference.manifest import Manifest
     from pipelines.gate import Decision
+    from pipelines.recommender.bundling import Draft
     from pipelines.recommender.evaluation import Outcome
-    from pipelines.recommender.export import Shop
     from pipelines.recommender.hyperparameters import Hyperparameters
-    from pipelines.recommender.model import Recommender
+    from pipelines.recommender.shop import Shop
     from pipelines.recommender.training import Evaluated, Trainer
 
 CODE = (
@@ -43,8 +42,6 @@ CODE = (
     "inference",
 )
 LIBRARIES = ("torch", "numpy", "polars", "onnx", "onnxscript", "onnxruntime", "altair", "jinja2", "vl-convert-python")
-INPUT_FILES = ("transactions.parquet", "articles.parquet", "customers.parquet", "split.json")
-N_EXAMPLES = 8
 
 app = typer.Typer(add_completion=False)
 log = get_logger()
@@ -121,12 +118,15 @@ def train(
 def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: Path) -> dict[str, Any]:
     """Do the step: every file for the reader goes to `output`, every other to `scratch`."""
     from pipelines.gate import decide
+    from pipelines.recommender.bundling import draft_bundle
+    from pipelines.recommender.examples import story
     from pipelines.recommender.measurements import headline, measured
     from pipelines.recommender.report import render_training_report
+    from pipelines.recommender.shop import INPUT_FILES, read_shop
     from pipelines.recommender.training import Trainer, set_up_torch
 
     set_up_torch()
-    shop, split = _read(lake, processed, scratch)
+    shop, split = read_shop({name: lake.fetch(processed.files[name], scratch) for name in INPUT_FILES})
     trainer = Trainer(shop.interactions, shop.catalogue, shop.segments, split["horizon_days"], run.knobs)
     trainer.check_backtest(split["cutoff_day"], run.backtest)
     evaluated = _evaluate(trainer, split, run.backtest)
@@ -141,17 +141,18 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
         "parameters": run.knobs.model_dump(),
     }
     try:
-        recommender, folder, manifest = _bundle(lake, shop, split, trainer, evaluated[0], facts, run, champion, scratch)
+        draft = draft_bundle(shop, trainer, evaluated[0], split["last_day_index"], facts, scratch)
+        manifest = _seal(lake, draft, run.model_version, champion)
     except BundleError as error:
         raise ArtefactError(f"the trained model makes no valid bundle, and is not registered: {error}") from error
     parent = _champion_outcome(lake, champion, manifest, shop, split, evaluated[0], scratch)
     rivals, held_against, document = measured(evaluated, shop.segments, parent, run.knobs.seed)
     map_at_12 = metrics["backtest_map_at_12" if run.backtest else "map_at_12"]
     decision = decide(float(map_at_12 or 0.0), rivals, held_against, run.metric_threshold)
-    register(lake, folder, manifest, scratch / "evaluated")
+    register(lake, draft.folder, manifest, draft.evaluated_folder)
     is_promoted = _promote(lake, champion, manifest.version, decision, run)
     log.info("decided", version=manifest.version, is_promoted=is_promoted, reasons=decision.reasons)
-    document |= _story(shop, split, trainer, recommender, evaluated[0])
+    document |= story(shop, split, trainer, draft.recommender, evaluated[0])
     document |= {"bundle": manifest.model_dump(mode="json"), "is_promoted": is_promoted, "reasons": decision.reasons}
     _write_json(output / "metrics.json", document)
     (output / "report.html").write_text(render_training_report(document), encoding="utf-8")
@@ -166,32 +167,6 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
     }
 
 
-def _read(lake: Lake, processed: StepManifest, scratch: Path) -> tuple[Shop, dict[str, Any]]:
-    import numpy as np
-    import polars as pl
-
-    from pipelines.recommender.export import Shop
-    from pipelines.recommender.interactions import read_catalogue, read_interactions
-    from pipelines.recommender.tables import segment_of_age
-
-    paths = {name: lake.fetch(processed.files[name], scratch) for name in INPUT_FILES}
-    customers = pl.read_parquet(paths["customers.parquet"], columns=["customer_id", "age"])
-    catalogue = read_catalogue(paths["articles.parquet"])
-    names = pl.read_parquet(paths["articles.parquet"], columns=["product_type", "colour_group", "index_group"])
-    split: dict[str, Any] = json.loads(paths["split.json"].read_bytes())
-    shop = Shop(
-        interactions=read_interactions(paths["transactions.parquet"], len(customers), catalogue.n_articles),
-        catalogue=catalogue,
-        customer_ids=customers["customer_id"].to_list(),
-        segments=segment_of_age(customers["age"].fill_null(float("nan")).to_numpy().astype(np.float32)),
-        first_day=date.fromisoformat(split["first_day"]),
-        product_types=names["product_type"].to_list(),
-        colours=names["colour_group"].to_list(),
-        index_groups=names["index_group"].to_list(),
-    )
-    return shop, split
-
-
 def _evaluate(trainer: Trainer, split: dict[str, Any], backtest: int) -> list[Evaluated]:
     """Evaluate at the cutoff, then at the `backtest` cutoffs before it; newest first."""
     evaluated = []
@@ -204,50 +179,12 @@ def _evaluate(trainer: Trainer, split: dict[str, Any], backtest: int) -> list[Ev
     return evaluated
 
 
-def _bundle(
-    lake: Lake,
-    shop: Shop,
-    split: dict[str, Any],
-    trainer: Trainer,
-    at_cutoff: Evaluated,
-    facts: dict[str, Any],
-    run: Run,
-    champion: Champion | None,
-    scratch: Path,
-) -> tuple[Recommender, Path, Manifest]:
-    """Refit on everything, export, seal and certify; and keep the model as evaluated, for later comparisons."""
-    import numpy as np
-
-    from inference.bundle import seal_bundle
-    from pipelines.recommender.export import MAX_TOP_K, certify_parity, export_onnx, write_bundle_files
-    from pipelines.recommender.rivals import ARTICLES_NAME, MODEL_NAME
-
-    end_day = split["last_day_index"] + 1
-    recommender, _ = trainer.refit(end_day, at_cutoff.fit.best_epoch)
-    folder, evaluated = scratch / "bundle", scratch / "evaluated"
-    folder.mkdir()
-    evaluated.mkdir()
-    write_bundle_files(folder, recommender, shop, end_day, run.knobs.max_history)
-    export_onnx(trainer.recommender(at_cutoff.fit, at_cutoff.tables), evaluated / MODEL_NAME, run.knobs.max_history)
-    np.save(evaluated / ARTICLES_NAME, np.array(shop.catalogue.article_ids, dtype="S10"), allow_pickle=False)
-    facts = facts | {
-        "version": "draft",
-        "trained_through": (shop.first_day + timedelta(days=end_day - 1)).isoformat(),
-        "max_history": run.knobs.max_history,
-        "max_top_k": MAX_TOP_K,
-    }
-    draft = seal_bundle(folder, facts)
-    parity = certify_parity(folder, recommender, shop, end_day, run.knobs.max_history)
-    version = run.model_version
-    if version == "auto":
-        content = {name: record.sha256 for name, record in draft.files.items()} | {"facts": facts}
-        version = f"{facts['trained_through'].replace('-', '')}-{text_sha256(canonical_json(content))[:10]}"
-    if version in list_versions(lake):  # the same bundle once more: its parent stays what it was
-        parent = read_bundle_manifest(lake, version).parent
-    else:
-        parent = champion.version if champion else None
-    sealed = seal_bundle(folder, facts | {"version": version, "parity": parity, "parent": parent})
-    return recommender, folder, sealed
+def _seal(lake: Lake, draft: Draft, model_version: str, champion: Champion | None) -> Manifest:
+    """Name the bundle and its parent: the champion of today, or for a bundle made once more, the one it had."""
+    version = draft.content_version if model_version == "auto" else model_version
+    if version in list_versions(lake):
+        return draft.seal(version, read_bundle_manifest(lake, version).parent)
+    return draft.seal(version, champion.version if champion else None)
 
 
 def _champion_outcome(
@@ -301,52 +238,6 @@ def _promote(lake: Lake, champion: Champion | None, version: str, decision: Deci
         )
         return False
     return True
-
-
-def _story(
-    shop: Shop, split: dict[str, Any], trainer: Trainer, recommender: Recommender, at_cutoff: Evaluated
-) -> dict[str, Any]:
-    """Add what people want to see: dates of the weeks, and customers' histories beside the answers, with names."""
-    import numpy as np
-
-    from pipelines.recommender.training import examples
-
-    buyers, n_history = at_cutoff.week.customers_N, at_cutoff.week.n_history_N
-    spread = np.argsort(n_history, kind="stable")[
-        np.linspace(0, len(buyers) - 1, min(N_EXAMPLES, len(buyers))).astype(int)
-    ]
-    shown = examples(
-        trainer, recommender, split["last_day_index"] + 1, buyers[spread], trainer.hyperparameters.max_history
-    )
-
-    def named(articles: list[int]) -> list[dict[str, Any]]:
-        return [
-            {
-                "article_id": shop.catalogue.article_ids[article],
-                "name": shop.catalogue.names[article],
-                "product_type": shop.product_types[article],
-                "colour": shop.colours[article],
-            }
-            for article in articles
-        ]
-
-    return {
-        "first_day": split["first_day"],
-        "cutoff_date": split["cutoff_date"],
-        "last_day": split["last_day"],
-        "horizon_days": split["horizon_days"],
-        "examples": [
-            {
-                "customer": shop.customer_ids[one["customer"]][:8] + "…",
-                "n_purchases": one["n_purchases"],
-                "history": named(one["history"]),
-                "recommended": named(one["recommended"]),
-                "marks": one["marks"],
-                "scores": one["scores"],
-            }
-            for one in shown
-        ],
-    }
 
 
 def _write_json(path: Path, document: Any) -> None:

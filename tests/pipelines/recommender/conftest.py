@@ -9,8 +9,9 @@ import pytest
 
 from inference.bundle import load_bundle, seal_bundle
 from inference.engine import Engine
-from pipelines.recommender.export import Shop, write_bundle_files
+from pipelines.recommender.export import write_bundle_files
 from pipelines.recommender.model import Recommender
+from pipelines.recommender.shop import Shop
 from pipelines.recommender.training import Trainer
 from tests.pipelines.recommender.small_shop import (
     KNOBS,

@@ -7,9 +7,9 @@ from datetime import date
 import numpy as np
 import torch
 
-from pipelines.recommender.export import Shop
 from pipelines.recommender.hyperparameters import Hyperparameters
 from pipelines.recommender.interactions import ATTRIBUTES, Catalogue, Interactions
+from pipelines.recommender.shop import Shop
 
 torch.set_num_threads(1)
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from pipelines.errors import DataGateError, UsageError
-from pipelines.recommender.export import Shop
 from pipelines.recommender.fitting import Epoch, Fit, fit_ranker, listwise_loss, ranked_hits, split_validation
 from pipelines.recommender.interactions import Interactions
 from pipelines.recommender.label_week import LabelWeek
 from pipelines.recommender.model import RANKER_FEATURES
+from pipelines.recommender.shop import Shop
 from pipelines.recommender.training import Trainer
 from tests.pipelines.recommender.small_shop import (
     KNOBS,

@@ -5,9 +5,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from pipelines.recommender.export import Shop
 from pipelines.recommender.interactions import Interactions
 from pipelines.recommender.label_week import LabelWeek, build_label_week, buyers_of, is_among, purchase_keys
+from pipelines.recommender.shop import Shop
 from pipelines.recommender.tables import build_tables
 from tests.pipelines.recommender.small_shop import KNOBS, absurd_future, interactions_of, random_shop, with_purchases
 

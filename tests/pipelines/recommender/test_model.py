@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.recommender.export import Shop
 from pipelines.recommender.histories import histories_of
 from pipelines.recommender.label_week import run_signals
 from pipelines.recommender.model import FEATURE_GROUPS, RANKER_FEATURES, Ranker, Recommender, Signals
+from pipelines.recommender.shop import Shop
 from pipelines.recommender.tables import build_tables
 from tests.pipelines.recommender.small_shop import (
     KNOBS,

@@ -15,9 +15,10 @@ from inference.manifest import Manifest
 from pipelines.gate import decide
 from pipelines.recommender import report_words
 from pipelines.recommender.evaluation import Outcome
+from pipelines.recommender.examples import examples
 from pipelines.recommender.measurements import headline, measured
 from pipelines.recommender.report import render_training_report
-from pipelines.recommender.training import Trainer, examples, set_up_torch
+from pipelines.recommender.training import Trainer, set_up_torch
 from tests.pipelines.recommender.small_shop import KNOBS, random_shop
 
 Document = dict[str, Any]

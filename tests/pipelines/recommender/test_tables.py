@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.recommender.export import Shop
 from pipelines.recommender.interactions import Interactions
+from pipelines.recommender.shop import Shop
 from pipelines.recommender.tables import N_SEGMENTS, STATIC_FEATURES, Tables, build_tables, segment_of_age
 from tests.pipelines.recommender.small_shop import (
     KNOBS,

@@ -1,0 +1,66 @@
+"""Make the bundle that ships: refit on everything, export, certify, seal; and keep the model as it was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.bundle import seal_bundle
+from inference.manifest import Manifest
+from pipelines.recommender.export import MAX_TOP_K, certify_parity, export_onnx, write_bundle_files
+from pipelines.recommender.model import Recommender
+from pipelines.recommender.rivals import ARTICLES_NAME, MODEL_NAME
+from pipelines.recommender.shop import Shop
+from pipelines.recommender.training import Evaluated, Trainer
+from pipelines.steps.fingerprint import canonical_json, text_sha256
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A bundle that is whole but for its name and parent."""
+
+    recommender: Recommender
+    folder: Path
+    evaluated_folder: Path
+    facts: dict[str, Any]
+    content_version: str
+    """Version by date and content: the same work gives the same name."""
+
+    def seal(self, version: str, parent: str | None) -> Manifest:
+        """Write the manifest; raises BundleError when the files make no valid bundle."""
+        return seal_bundle(self.folder, self.facts | {"version": version, "parent": parent})
+
+
+def draft_bundle(
+    shop: Shop, trainer: Trainer, at_cutoff: Evaluated, last_day_index: int, facts: Mapping[str, Any], scratch: Path
+) -> Draft:
+    """Refit on every day up to the last, write the files and hold the serving engine against torch.
+
+    `facts` are what the manifest says of data, parameters and metrics. Raises ArtefactError when the engine answers
+    otherwise than torch, BundleError when the files make no valid bundle.
+    """
+    max_history = trainer.hyperparameters.max_history
+    end_day = last_day_index + 1
+    recommender, _ = trainer.refit(end_day, at_cutoff.fit.best_epoch)
+    folder, evaluated = scratch / "bundle", scratch / "evaluated"
+    folder.mkdir()
+    evaluated.mkdir()
+    write_bundle_files(folder, recommender, shop, end_day, max_history)
+    export_onnx(trainer.recommender(at_cutoff.fit, at_cutoff.tables), evaluated / MODEL_NAME, max_history)
+    np.save(evaluated / ARTICLES_NAME, np.array(shop.catalogue.article_ids, dtype="S10"), allow_pickle=False)
+    trained_through = (shop.first_day + timedelta(days=last_day_index)).isoformat()
+    known = dict(facts) | {
+        "trained_through": trained_through,
+        "max_history": max_history,
+        "max_top_k": MAX_TOP_K,
+    }
+    sealed = seal_bundle(folder, known | {"version": "draft"})
+    parity = certify_parity(folder, recommender, shop, end_day, max_history)
+    content = {name: record.sha256 for name, record in sealed.files.items()} | {"facts": known}
+    version = f"{trained_through.replace('-', '')}-{text_sha256(canonical_json(content))[:10]}"
+    return Draft(recommender, folder, evaluated, known | {"parity": parity}, version)
