@@ -3,7 +3,6 @@
 import csv
 import difflib
 import gzip
-import io
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -109,7 +108,9 @@ class Block:
         missing = [pl.lit(None, pl.String).alias(name) for name in columns if name not in self.header]
         frame = frame.with_columns(file=pl.lit(self.name), line=pl.col("position") + self.first_line + extra_lines)
         return (
-            self._without_blank_lines(frame, lines).with_columns(missing).select("file", "line", "problem", "text", *columns)
+            self._without_blank_lines(frame, lines)
+            .with_columns(missing)
+            .select("file", "line", "problem", "text", *columns)
         )
 
     def _without_blank_lines(self, frame: pl.DataFrame, lines: list[bytes]) -> pl.DataFrame:

@@ -2,6 +2,7 @@ import gzip
 import io
 import itertools
 
+import polars as pl
 import pytest
 
 from pipelines.data.reading import Block, read_blocks, read_whole
@@ -145,3 +146,30 @@ def test_a_table_read_whole_may_hold_line_breaks_in_values() -> None:
         (4, "0200000001", "three", None, None),
         (5, None, None, None, "columns"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("torn", "problems"),
+    [
+        ({3: '"' + PURCHASES[1]}, [3]),
+        ({3: PURCHASES[1].replace(ANNA, '"' + ANNA), 20: PURCHASES[18].replace(ANNA, '"' + ANNA)}, [3, 20]),
+        ({3: PURCHASES[1].replace(ANNA, f'"{ANNA}""'), 20: PURCHASES[18].replace(ANNA, '"')}, [3, 20]),
+    ],
+    ids=["alone", "a pair", "doubled"],
+)
+def test_a_quote_that_is_not_closed_breaks_its_own_line_and_no_other(torn: dict[int, str], problems: list[int]) -> None:
+    purchases = [torn.get(line, text) for line, text in enumerate(PURCHASES, start=2)]
+    block = blocks_of(data_of(purchases))[0]
+    assert block.typed() is None
+    text = block.text(TRANSACTION_COLUMNS)
+    assert text["line"].to_list() == list(range(2, 32))
+    broken = text.filter(pl.col("problem") == "columns")
+    assert broken.select("line", "text").rows() == [(line, torn[line]) for line in problems]
+    assert set(text.filter(pl.col("problem").is_null())["customer_id"]) == {ANNA}
+
+
+@pytest.mark.parametrize("customer", [f'"{ANNA}"', '"a ""b"" c"', '"a, b"', 'a "b', '"a"b"'])
+def test_quotes_that_are_closed_or_inside_a_value_are_no_fault(customer: str) -> None:
+    table = blocks_of(data_of([purchase(customer_id=customer), PURCHASES[1]]))[0].typed()
+    assert table is not None
+    assert len(table) == 2

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.data.raw import to_typed
+from pipelines.data.reading import Block
 from pipelines.data.rules import RowRules, judge_keys
 from pipelines.data.schema import TRANSACTION_COLUMNS
 from tests.pipelines.data.kaggle_folder import ANNA, SHIRT, SKIRT
@@ -158,3 +159,22 @@ def test_articles_are_kept_once_and_get_their_zero_back() -> None:
         (3, "key_repeated", SHIRT),
         (4, "article_id_format", "7.06E+08"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("t_dat", " 2020-01-06"), ("price", " 0.5 "), ("sales_channel_id", "2 ")]
+)
+def test_blanks_around_a_value_are_left_out_whoever_parses_it(column: str, value: str) -> None:
+    data = ",".join({**GOOD, column: value}[name] for name in TRANSACTION_COLUMNS).encode()
+    typed = Block("transactions.csv", TRANSACTION_COLUMNS, 2, data).typed()
+    good, rejects, _ = RULES.judge(rows_of({column: value}))
+    assert len(rejects) == 0
+    assert typed is not None
+    assert to_typed(good).to_pylist() == typed.to_pylist()
+
+
+def test_a_typed_row_with_a_blank_customer_is_judged_as_a_rejected_one() -> None:
+    data = ",".join({**GOOD, "customer_id": "  "}[name] for name in TRANSACTION_COLUMNS).encode()
+    typed = Block("transactions.csv", TRANSACTION_COLUMNS, 2, data).typed()
+    assert typed is not None
+    assert not RULES.are_all_met(typed)

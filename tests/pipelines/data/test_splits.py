@@ -72,3 +72,9 @@ def test_what_is_not_a_date_is_answered_with_an_example(text: str) -> None:
 
 def test_a_date_is_read() -> None:
     assert parse_date("2020-09-16", parameter="cutoff_date") == date(2020, 9, 16)
+
+
+@pytest.mark.parametrize("cutoff", [None, LAST])
+def test_a_horizon_beyond_the_data_is_refused_however_long(cutoff: date | None) -> None:
+    with pytest.raises(UsageError, match="horizon_days 99999999999 is longer than the data, "):
+        split_at(FIRST, LAST, cutoff_date=cutoff, horizon_days=99_999_999_999)

@@ -160,6 +160,8 @@ def test_articles_and_customers_may_be_parquet_with_ids_as_numbers(folder_lake: 
         (lambda shop: (shop / "customers.csv").write_text("customer,age\na,1\n"), r"is it 'customer'\?"),
         (lambda shop: (shop / "customers.csv").write_text("customer_id,age\n"), "has a header and no rows"),
         (lambda shop: (shop / "transactions.csv").write_text(HEADER + "\n"), "has a header and no rows"),
+        (lambda shop: (shop / "transactions.csv").write_bytes(f"{HEADER}\r{purchase()}\r".encode()), "old Macs"),
+        (lambda shop: (shop / "articles.csv").write_text("x" * 200_000), r"articles\.csv line 1 is no header"),
     ],
 )
 def test_a_broken_file_stops_the_run_and_publishes_nothing(
@@ -167,9 +169,10 @@ def test_a_broken_file_stops_the_run_and_publishes_nothing(
 ) -> None:
     shop = KaggleFolder().write(tmp_path / "shop")
     break_it(shop)
-    with pytest.raises(DataGateError, match=message):
+    with pytest.raises(DataGateError, match=message) as caught:
         read(folder_lake, shop)
     assert not folder_lake.exists("raw/run-1/manifest.json")
+    assert "replay" not in str(caught.value)  # no row was rejected, so there is none to mend
 
 
 def test_a_byte_order_mark_changes_nothing(folder_lake: Lake, tmp_path: Path) -> None:
@@ -255,6 +258,18 @@ def test_a_refused_source_passes_once_its_rows_are_mended(folder_lake: Lake, tmp
     manifest = read(folder_lake, shop, replay=tmp_path / "mended.csv")
     assert sorted(transactions(folder_lake, manifest)["price"].to_list()) == [0.025] * 8 + [0.5] * 2
     assert (manifest.facts["n_rejected"], manifest.facts["n_replayed"]) == (0, 2)
+
+
+def test_an_open_quote_costs_one_purchase_or_customer_and_not_those_behind_it(
+    folder_lake: Lake, tmp_path: Path
+) -> None:
+    purchases = [purchase(customer_id=f"c{number}") for number in range(200)]
+    purchases[50] = f'"{purchases[50]}'
+    customers = [CUSTOMERS[0], *(f"c{number},,,ACTIVE,NONE,30.0,x" for number in range(200))]
+    customers[101] = f'"{customers[101]}'
+    manifest = read(folder_lake, KaggleFolder(purchases=purchases, customers=customers).write(tmp_path / "shop"))
+    counts = {name: manifest.facts[name] for name in ("n_transactions", "n_customers", "rejected_by_rule")}
+    assert counts == {"n_transactions": 199, "n_customers": 199, "rejected_by_rule": {"columns": 2}}
 
 
 def test_rejects_of_the_other_tables_keep_their_own_columns(folder_lake: Lake, tmp_path: Path) -> None:
