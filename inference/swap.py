@@ -12,6 +12,10 @@ from inference.errors import BundleError, FetchFailed, RequestRefused
 from inference.manifest import Manifest
 from inference.telemetry import Metrics, get_logger
 
+# A refused champion is tried again so many polls later (ten minutes, as set by default): a file that was missing may
+# have come without the manifest or the pointer changing, and a sound bundle may have been refused for a bad read.
+RETRY_POLLS = 20
+
 log = get_logger()
 
 
@@ -43,7 +47,9 @@ class Swap:
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._now = now
-        self._refused: set[str] = set()
+        self._n_checks = 0
+        self._refused: dict[str, int] = {}
+        """fingerprint → the check at which it is tried again"""
 
     def live(self) -> Live:
         """Give the model that answers now; RequestRefused with 503 before there is one."""
@@ -61,9 +67,11 @@ class Swap:
             await asyncio.sleep(self._poll_seconds)
 
     async def check(self) -> None:
-        """Look once; what was refused is not tried again before it changes."""
+        """Look once; what was refused is tried again when it changes, and now and then in case it was mended."""
         live = self.current
-        known = self._refused | ({live.fingerprint} if live else set())
+        self._n_checks += 1
+        self._refused = {refused: due for refused, due in self._refused.items() if due > self._n_checks}
+        known = self._refused.keys() | ({live.fingerprint} if live else set())
         try:
             champion = await self._source.find(known)
         except FetchFailed as error:
@@ -111,7 +119,7 @@ class Swap:
 
     def _refuse(self, fingerprint: str, error: BundleError) -> None:
         if fingerprint:
-            self._refused.add(fingerprint)
+            self._refused[fingerprint] = self._n_checks + RETRY_POLLS
         if self._say("champion_refused", str(error)):
             self._metrics.refused()
 

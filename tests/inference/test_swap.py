@@ -91,6 +91,21 @@ def test_a_bad_champion_is_refused_once_and_the_old_one_stays(start_server: Star
     assert server.get("/healthz").json()["last_refusal"] is None
 
 
+def test_a_refused_bundle_that_gets_its_missing_file_is_taken_without_a_new_manifest(
+    start_server: StartServer, registry: Path
+) -> None:
+    server = start_server(MODEL_URI=str(registry), MODEL_POLL_SECONDS="0.02")
+    server.wait_for_version("v1")
+    lost = registry / "bundles" / "v2" / "is_live.npy"
+    lost.rename(registry / "aside")
+    promote(registry, "v2")
+    server.wait_for(lambda: server.events("champion_refused"), "the refusal")
+    (registry / "aside").rename(lost)
+    server.wait_for_version("v2")
+    assert len(server.events("champion_refused")) == 1
+    assert server.get("/healthz").json()["last_refusal"] is None
+
+
 def test_a_champion_that_cannot_be_is_refused_with_its_reason(start_server: StartServer, registry: Path) -> None:
     (registry / "champion.json").unlink()
     server = start_server(MODEL_URI=str(registry))
