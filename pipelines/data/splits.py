@@ -7,13 +7,17 @@ from datetime import date, timedelta
 
 from pipelines.errors import DataGateError, UsageError
 
-# Two weeks to learn from, one to stop early on, one spare for ages and repurchases: with less, nothing is learnable.
-MIN_HISTORY_DAYS = 28
+# One week to learn from, one to stop early on, and one before both for histories: with less, nothing is learnable.
+MIN_HISTORY_DAYS = 21
 
 
 def min_history_days(horizon_days: int) -> int:
-    """Ask for a validation window as long as the labels, and as much again to learn from."""
-    return max(MIN_HISTORY_DAYS, 2 * horizon_days)
+    """Ask for two windows as long as the labels, and before them as much again, four weeks at most.
+
+    >>> [min_history_days(days) for days in (1, 7, 10, 28, 40)]
+    [21, 21, 30, 84, 108]
+    """
+    return max(MIN_HISTORY_DAYS, min(3 * horizon_days, 2 * horizon_days + 28))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def split_at(first_day: date, last_day: date, *, cutoff_date: date | None, horiz
     if cutoff_date is None:
         cutoff_date = last_day - timedelta(days=horizon_days - 1)
         if (cutoff_date - first_day).days < needed_days:
-            longest = min(n_days - MIN_HISTORY_DAYS, n_days // 3)
+            longest = max(days for days in range(1, n_days) if n_days - days >= min_history_days(days))
             raise UsageError(
                 f"horizon_days {horizon_days} is too long for {n_days} days of data ({first_day} to {last_day}): "
                 f"it needs {needed_days} days of history before the label window; it can be at most {longest}"

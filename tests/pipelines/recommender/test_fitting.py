@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.data.splits import min_history_days
 from pipelines.errors import DataGateError, UsageError
 from pipelines.recommender.fitting import Epoch, Fit, fit_ranker, listwise_loss, ranked_hits, split_validation
 from pipelines.recommender.interactions import Interactions
 from pipelines.recommender.label_week import LabelWeek
 from pipelines.recommender.model import RANKER_FEATURES
 from pipelines.recommender.shop import Shop
-from pipelines.recommender.training import Trainer
+from pipelines.recommender.training import MIN_LABEL_WEEKS, Trainer, first_label_day
 from tests.pipelines.recommender.small_shop import (
     KNOBS,
     Purchase,
@@ -210,3 +211,9 @@ def test_a_shop_of_first_time_buyers_is_fitted() -> None:
 def test_an_empty_label_window_is_said(shop: Shop) -> None:
     with pytest.raises(DataGateError, match=r"nobody bought anything in the label window of 7 days from day 63"):
         trainer_of(shop, shop.interactions.before(CUTOFF)).evaluate_at(CUTOFF)
+
+
+@pytest.mark.parametrize("horizon_days", [1, 7, 10, 14, 28, 40])
+def test_the_shortest_history_that_process_lets_through_has_windows_to_learn_from(horizon_days: int) -> None:
+    cutoff_day = min_history_days(horizon_days)
+    assert (cutoff_day - first_label_day(cutoff_day)) // horizon_days >= MIN_LABEL_WEEKS

@@ -173,7 +173,7 @@ def test_raw_data_without_a_purchase_is_refused(folder_lake: Lake, shop: ShopTab
 
 def test_a_cutoff_outside_the_data_is_refused_before_any_work(folder_lake: Lake, shop: ShopTables) -> None:
     shop.publish(folder_lake, "run-1")
-    with pytest.raises(UsageError, match="it can be from 2020-01-29 to 2020-04-09"):
+    with pytest.raises(UsageError, match="it can be from 2020-01-22 to 2020-04-09"):
         process(folder_lake, run_id="run-1", cutoff_date="2020-04-10")
     assert folder_lake.list("processed/") == []
 
