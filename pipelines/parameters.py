@@ -15,6 +15,9 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 # A run is a Kubernetes object: lower-case DNS label, and its name is also a label's value (63 characters).
 _RUN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
+# Nothing is counted in more; int() refuses thousands of digits, with an error of its own.
+MAX_DIGITS = 9
+
 Check = Callable[[str], str | None]
 
 
@@ -44,7 +47,7 @@ def _is_date_or_empty(value: str) -> str | None:
 def _is_count(minimum: int) -> Check:
     def check(value: str) -> str | None:
         # isdecimal also accepts other scripts' digits, which int() would take and a pod's command line should not see.
-        whole = value.isascii() and value.isdecimal()
+        whole = value.isascii() and value.isdecimal() and len(value) <= MAX_DIGITS
         return None if whole and int(value) >= minimum else f"must be a whole number of at least {minimum}"
 
     return check
@@ -56,7 +59,7 @@ def _is_json_object(value: str) -> str | None:
 
     try:
         decoded = json.loads(value, parse_constant=refuse_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"""must be a JSON object such as {{"learning_rate": 0.001}}; {error}"""
     return None if isinstance(decoded, dict) else """must be a JSON object such as {"learning_rate": 0.001}"""
 

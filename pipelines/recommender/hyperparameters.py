@@ -61,6 +61,10 @@ def parse_hyperparameters(text: str) -> Hyperparameters:
             f"hyperparameters is not JSON: {error.msg} at character {error.pos} of {text!r}; "
             "write an object such as '{\"hidden\": 16}'"
         ) from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists without end
+        raise UsageError(
+            f"hyperparameters cannot be read ({error}); write an object such as '{{\"hidden\": 16}}'"
+        ) from error
     if not isinstance(given, dict):
         raise UsageError(f"hyperparameters must be a JSON object such as '{{\"hidden\": 16}}', got {text!r}")
     try:

@@ -120,7 +120,8 @@ class Trainer:
             return (end_day - first_label_day(end_day)) // self.horizon_days
 
         if n_weeks(backtest) < MIN_LABEL_WEEKS <= n_weeks(0):
-            longest = next(number for number in range(backtest, -1, -1) if n_weeks(number) >= MIN_LABEL_WEEKS)
+            tried = range(min(backtest, cutoff_day // self.horizon_days), -1, -1)
+            longest = next(number for number in tried if n_weeks(number) >= MIN_LABEL_WEEKS)
             raise UsageError(
                 f"backtest {backtest} reaches before the data: {cutoff_day} days of history before cutoff_date are "
                 f"enough for {longest} more cutoffs of {self.horizon_days} days each; give at most {longest}"

@@ -189,7 +189,9 @@ def test_a_single_week_of_data_is_refused() -> None:
         trainer_of(single).evaluate_at(0)
 
 
-@pytest.mark.parametrize(("cutoff_day", "backtest", "longest"), [(63, 10, 6), (63, 7, 6), (700, 101, 97), (28, 2, 1)])
+@pytest.mark.parametrize(
+    ("cutoff_day", "backtest", "longest"), [(63, 10, 6), (63, 7, 6), (700, 101, 97), (28, 2, 1), (63, 10**15, 6)]
+)
 def test_a_backtest_before_the_data_is_refused_ahead_of_the_work(
     shop: Shop, cutoff_day: int, backtest: int, longest: int
 ) -> None:

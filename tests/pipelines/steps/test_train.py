@@ -288,5 +288,11 @@ def test_all_bad_hyperparameters_are_named_at_once() -> None:
         assert part in str(raised.value)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, f'{{"seed": {"9" * 5000}}}'], ids=["nested", "digits"])
+def test_hyperparameters_that_no_parser_takes_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="hyperparameters cannot be read"):
+        parse_hyperparameters(text)
+
+
 def test_no_hyperparameters_are_the_defaults() -> None:
     assert parse_hyperparameters("") == parse_hyperparameters("{}") == Hyperparameters()
