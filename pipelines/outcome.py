@@ -28,13 +28,19 @@ class Outcome(BaseModel):
     eda_report: str | None = None
     seconds: dict[str, float] = {}
     reused: list[str] = []
+    n_rejected: int | None = None
+    quarantine: str | None = None
     failed_step: str | None = None
     error: str | None = None
 
 
 def collect(lake: Lake, run_id: str, status: str, **facts: Any) -> Outcome:
     """Read from the lake what the run's steps published; `facts` are the fields that its runner knows."""
-    train, eda, process = (_manifest(lake, step, run_id) for step in ("train", "eda", "process"))
+    train, eda, process, ingest = (_manifest(lake, step, run_id) for step in ("train", "eda", "process", "ingest"))
+    if ingest:
+        facts["n_rejected"] = ingest.facts.get("n_rejected")
+        if rejected := ingest.files.get("quarantine/rejected.csv"):
+            facts["quarantine"] = lake.uri_of(rejected.key)
     if process:
         facts["cutoff_date"] = process.facts.get("cutoff_date")
     if train:
@@ -67,6 +73,8 @@ def summary(outcome: Outcome) -> str:
     lines = [f"run       {outcome.run_id}: {outcome.status}"]
     if outcome.cutoff_date:
         lines.append(f"cutoff    {outcome.cutoff_date}")
+    if outcome.n_rejected:
+        lines.append(f"rejected  {outcome.n_rejected:,} rows, each with its reason in {outcome.quarantine}")
     if (model := outcome.metrics.get("map_at_12")) is not None:
         others = [(name, metrics.get("map_at_12")) for name, metrics in outcome.baselines.items()]
         beside = ", ".join(f"{name} {value:.5f}" for name, value in others if value is not None)

@@ -74,3 +74,19 @@ def test_summary_puts_the_metric_beside_the_baselines(lake: Lake) -> None:
     assert "map_at_12 0.03010 beside popularity 0.00810, repurchase 0.02420" in lines
     assert f"bundle    {lake.uri}/registry/bundles/2020-09-16-ab12 (not promoted)" in lines
     assert "          below the threshold" in lines
+
+
+def test_summary_says_how_many_rows_were_rejected_and_where_they_are(lake: Lake) -> None:
+    def work(folder: Path) -> dict[str, Any]:
+        (folder / "quarantine").mkdir()
+        (folder / "quarantine/rejected.csv").write_text("file,line\n")
+        return {"n_rejected": 1200}
+
+    run_step(lake, step="ingest", run_id="run-1", parameters={}, inputs={}, code=["pipelines.errors"], work=work)
+    where = f"{lake.uri}/raw/run-1/quarantine/rejected.csv"
+    assert f"rejected  1,200 rows, each with its reason in {where}" in summary(collect(lake, "run-1", "Failed"))
+
+
+def test_summary_does_not_mention_rows_when_none_was_rejected(lake: Lake) -> None:
+    publish(lake, "ingest", "run-1", {"n_rejected": 0})
+    assert "rejected" not in summary(collect(lake, "run-1", "Succeeded"))
