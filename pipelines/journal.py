@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from pipelines.errors import LakeConflict, UsageError
 from pipelines.lake.base import Lake
 from pipelines.lake.faults import os_errors_explained
 from pipelines.lake.local import LocalLake
@@ -16,17 +19,39 @@ class Journal:
     def __init__(self, lake: Lake, run_id: str, *, folder: Path = Path(".runs")) -> None:
         self._lake = lake
         self._prefix = f"runs/{run_id}"
+        self._key = f"{self._prefix}/run.json"
         self._is_local = isinstance(lake, LocalLake)
         self.logs_folder = (lake.root / self._prefix if isinstance(lake, LocalLake) else folder / run_id) / "logs"
 
     def open(self, record: RunRecord) -> None:
-        """Write the first run.json, which finds out whether the lake takes anything, and make the logs' folder."""
-        self.save(record)
+        """Write the first run.json, which finds out whether the lake takes anything, and make the logs' folder.
+
+        Raises UsageError when the run id stands for a run of other parameters, whose results would mix with these.
+        """
+        try:
+            self._lake.write_bytes(self._key, _to_json(record), if_absent=True)
+        except LakeConflict:
+            self._refuse_other_parameters(record)
+            self.save(record)
         with os_errors_explained(str(self.logs_folder)):
             self.logs_folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, record: RunRecord) -> None:
-        self._lake.write_bytes(f"{self._prefix}/run.json", record.model_dump_json(indent=1).encode() + b"\n")
+        self._lake.write_bytes(self._key, _to_json(record))
+
+    def _refuse_other_parameters(self, record: RunRecord) -> None:
+        try:
+            earlier = RunRecord.model_validate_json(self._lake.read_bytes(self._key)).parameters
+        except ValidationError:
+            return  # damaged, or of another version: nothing that a new run could mix with
+        names = sorted(
+            name for name in {**earlier, **record.parameters} if earlier.get(name) != record.parameters.get(name)
+        )
+        if names:
+            raise UsageError(
+                f"run-id {record.run_id!r} stands for a run with another {', '.join(names)} "
+                f"({self._lake.uri_of(self._key)}); choose another run-id, or leave it out to get a new one"
+            )
 
     def log_path(self, step: str) -> Path:
         return self.logs_folder / f"{step}.log"
@@ -51,3 +76,7 @@ class Journal:
                 if self.log_path(name).exists():
                     self._lake.upload(self.log_path(name), f"{self._prefix}/logs/{name}.log")
         self.save(record)
+
+
+def _to_json(record: RunRecord) -> bytes:
+    return record.model_dump_json(indent=1).encode() + b"\n"

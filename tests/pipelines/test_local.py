@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import LakeRefused
+from pipelines.errors import LakeRefused, UsageError
 from pipelines.journal import Journal
 from pipelines.lake import open_lake
 from pipelines.local import LocalRun
@@ -58,7 +58,13 @@ class Executed:
 
 
 def execute(
-    lake_uri: str, run_id: str, here: Path, *, table: tuple[Step, ...] = TABLE, retry: RetryRule = FAST
+    lake_uri: str,
+    run_id: str,
+    here: Path,
+    *,
+    table: tuple[Step, ...] = TABLE,
+    retry: RetryRule = FAST,
+    parameters: dict[str, str] | None = None,
 ) -> Executed:
     """Run the small programs in `here`; those without a file do nothing but note their turn."""
     for one in table:
@@ -72,7 +78,13 @@ def execute(
     )
     journal = Journal(lake, run_id, folder=here / ".runs")
     run = LocalRun(
-        plan, lake=lake, run_id=run_id, parameters={}, journal=journal, on_change=lambda *_: None, retry=retry
+        plan,
+        lake=lake,
+        run_id=run_id,
+        parameters=parameters or {},
+        journal=journal,
+        on_change=lambda *_: None,
+        retry=retry,
     )
     return Executed(run.execute(), run.record, journal)
 
@@ -217,6 +229,15 @@ def test_two_runs_at_once_keep_apart(here: Path, lake: str) -> None:
     assert [run.wait(60) for run in runs] == [0, 0]
     assert [run_json(lake, run_id)["status"] for run_id in ("run-1", "run-2")] == ["Succeeded", "Succeeded"]
     assert order(here).count("train") == 2
+
+
+def test_run_id_of_a_run_with_other_parameters_is_refused_before_anything_starts(here: Path, lake: str) -> None:
+    assert execute(lake, "run-1", here, parameters={"horizon-days": "7"}).exit_code == 0
+    with pytest.raises(UsageError, match="run-id 'run-1' stands for a run with another horizon-days "):
+        execute(lake, "run-1", here, parameters={"horizon-days": "14"})
+    assert order(here).count("ingest") == 1
+    assert run_json(lake)["parameters"] == {"horizon-days": "7"}
+    assert execute(lake, "run-1", here, parameters={"horizon-days": "7"}).exit_code == 0
 
 
 def test_unwritable_lake_is_refused_before_anything_starts(here: Path, tmp_path: Path) -> None:
