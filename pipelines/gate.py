@@ -33,12 +33,19 @@ class Rival:
     slice_differences: Mapping[str, Interval]
 
 
-def decide(map_at_12: float, baselines: Mapping[str, Rival], champion: Rival | None, threshold: float) -> Decision:
+def decide(
+    map_at_12: float,
+    baselines: Mapping[str, Rival],
+    champion: Rival | None,
+    threshold: float,
+    objection: str | None = None,
+) -> Decision:
     """Promote a challenger that beats both baselines and, when there is a champion, beats it beyond the noise.
 
     `threshold` (METRIC_THRESHOLD) is what the lower bound of the paired 95 % interval against the champion must exceed;
     a small negative number accepts an equal model on newer data. Without a champion the baselines are the bar: any
-    model better than the best rule serves customers better than no model.
+    model better than the best rule serves customers better than no model. An `objection` says why the champion cannot
+    be compared; then nothing is promoted.
     """
     reasons: list[str] = []
     is_promoted = True
@@ -56,6 +63,8 @@ def decide(map_at_12: float, baselines: Mapping[str, Rival], champion: Rival | N
             f"map_at_12 {map_at_12:.4f} is {sign} {rival.name} ({rival.map_at_12:.4f}): {_words(rival.difference)}"
         )
         is_promoted = is_promoted and rival.difference.mean > 0
+    if objection:
+        return Decision(False, [*reasons, objection])
     if champion is None:
         reasons.append("no champion yet: the baselines are the bar")
         return Decision(is_promoted, reasons)

@@ -78,7 +78,11 @@ def summary(outcome: Outcome) -> str:
     if (model := outcome.metrics.get("map_at_12")) is not None:
         others = [(name, metrics.get("map_at_12")) for name, metrics in outcome.baselines.items()]
         beside = ", ".join(f"{name} {value:.5f}" for name, value in others if value is not None)
-        lines.append(f"map_at_12 {model:.5f}" + (f" beside {beside}" if beside else ""))
+        lines.append(f"map_at_12 {model:.5f}" + (f" beside {beside}" if beside else "") + " in the label week")
+    if (pooled := outcome.metrics.get("backtest_map_at_12")) is not None:
+        others = [(name, metrics.get("backtest_map_at_12")) for name, metrics in outcome.baselines.items()]
+        beside = ", ".join(f"{name} {value:.5f}" for name, value in others if value is not None)
+        lines.append(f"          {pooled:.5f} beside {beside} over all backtested weeks, which the gate judges")
     if outcome.bundle:
         promotion = "promoted" if outcome.promoted else "not promoted"
         lines.append(f"bundle    {outcome.bundle} ({promotion})")

@@ -143,7 +143,7 @@ def _against_rules(document: Mapping[str, Any]) -> list[str]:
 def _against_champion(document: Mapping[str, Any]) -> list[str]:
     champion = document.get("champion")
     if not champion:
-        return ["There was no champion to compare with."]
+        return ["No champion was compared with it."]
     name = champion["version"]
     difference = comparison(name, champion.get("difference"))
     if difference is None:

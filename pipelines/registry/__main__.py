@@ -31,8 +31,12 @@ def list_command(lake: LakeOption = "") -> None:
     """List all bundles, newest data last, the champion marked."""
     opened = open_lake(lake_uri(lake))
     champion = read_champion(opened)
+    versions = list_versions(opened)
+    if not versions:
+        typer.echo(f"no bundles in {opened.uri_of('registry')}")
+        return
     manifests: list[Manifest] = []
-    for version in list_versions(opened):
+    for version in versions:
         try:
             manifests.append(read_bundle_manifest(opened, version))
         except ArtefactError as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +57,7 @@ class Run:
     metric_threshold: float
     git_commit: str | None
     who: str
-    now: datetime
+    clock: Callable[[], datetime]
 
 
 def train(
@@ -70,7 +70,7 @@ def train(
     metric_threshold: float = 0.0,
     git_commit: str | None = None,
     who: str,
-    now: datetime,
+    clock: Callable[[], datetime],
 ) -> StepManifest:
     """Train on a run's processed data. Whether the champion moves is a fact of the result, never an error."""
     from pipelines.recommender.hyperparameters import parse_hyperparameters
@@ -88,7 +88,7 @@ def train(
 
     def work(folder: Path) -> Mapping[str, Any]:
         with lake.scratch() as scratch:
-            run = Run(knobs, model_version, backtest, metric_threshold, git_commit, who, now)
+            run = Run(knobs, model_version, backtest, metric_threshold, git_commit, who, clock)
             return _work(lake, processed, run, scratch, folder)
 
     def step(*, force: bool) -> StepManifest:
@@ -145,10 +145,16 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
         manifest = _seal(lake, draft, run.model_version, champion)
     except BundleError as error:
         raise ArtefactError(f"the trained model makes no valid bundle, and is not registered: {error}") from error
-    parent = _champion_outcome(lake, champion, manifest, shop, split, evaluated[0], scratch)
+    held_against_version = _held_against(champion, manifest)
+    objection = _objection(lake, held_against_version, split["cutoff_date"])
+    parent = (
+        _champion_outcome(lake, held_against_version, shop, split, evaluated[0], scratch)
+        if held_against_version and not objection
+        else None
+    )
     rivals, held_against, document = measured(evaluated, shop.segments, parent, run.knobs.seed)
     map_at_12 = metrics["backtest_map_at_12" if run.backtest else "map_at_12"]
-    decision = decide(float(map_at_12 or 0.0), rivals, held_against, run.metric_threshold)
+    decision = decide(float(map_at_12 or 0.0), rivals, held_against, run.metric_threshold, objection)
     register(lake, draft.folder, manifest, draft.evaluated_folder)
     is_promoted = _promote(lake, champion, manifest.version, decision, run)
     log.info("decided", version=manifest.version, is_promoted=is_promoted, reasons=decision.reasons)
@@ -187,24 +193,36 @@ def _seal(lake: Lake, draft: Draft, model_version: str, champion: Champion | Non
     return draft.seal(version, champion.version if champion else None)
 
 
+def _held_against(champion: Champion | None, manifest: Manifest) -> str | None:
+    """Name the version to compare with: the champion, or for the champion itself the one before it.
+
+    The latter is a run that was killed after its promotion, and is held against what it was held against then.
+    """
+    if champion is None:
+        return None
+    return champion.version if champion.version != manifest.version else manifest.parent
+
+
+def _objection(lake: Lake, version: str | None, cutoff_date: str) -> str | None:
+    """Say why a champion cannot be compared on this label week: it was fitted on it."""
+    if version is None:
+        return None
+    champion_cutoff = read_bundle_manifest(lake, version).cutoff_date
+    if champion_cutoff <= date.fromisoformat(cutoff_date):
+        return None
+    return (
+        f"champion {version} was evaluated from {champion_cutoff}, so it was fitted on the label week from "
+        f"{cutoff_date} and cannot be compared there; a look back replaces no champion "
+        "(by hand: python -m pipelines.registry promote)"
+    )
+
+
 def _champion_outcome(
-    lake: Lake,
-    champion: Champion | None,
-    manifest: Manifest,
-    shop: Shop,
-    split: dict[str, Any],
-    at_cutoff: Evaluated,
-    scratch: Path,
-) -> tuple[str, Outcome] | None:
+    lake: Lake, version: str, shop: Shop, split: dict[str, Any], at_cutoff: Evaluated, scratch: Path
+) -> tuple[str, Outcome]:
     """Score the champion, as it was evaluated before its own label week, on this run's label week."""
     from pipelines.recommender.rivals import champion_outcome
 
-    if champion is None:
-        return None
-    # A run that was killed after its promotion finds itself, and is held against what it was held against then.
-    version = champion.version if champion.version != manifest.version else manifest.parent
-    if version is None:
-        return None
     folder = scratch / "champion"
     folder.mkdir()
     fetch_evaluated(lake, version, folder)
@@ -226,7 +244,7 @@ def _promote(lake: Lake, champion: Champion | None, version: str, decision: Deci
         return False
     try:
         move_champion(
-            lake, version, champion, action="promote", why="; ".join(decision.reasons), who=run.who, now=run.now
+            lake, version, champion, action="promote", why="; ".join(decision.reasons), who=run.who, now=run.clock()
         )
     except LakeConflict:
         now_champion = read_champion(lake)
@@ -275,7 +293,7 @@ def main(
         metric_threshold=settings.metric_threshold,
         git_commit=git_commit(),
         who=current_user(),
-        now=datetime.now(UTC),
+        clock=lambda: datetime.now(UTC),
     )
     typer.echo(json.dumps(manifest.facts))
 

@@ -56,6 +56,13 @@ def test_every_baseline_must_be_beaten_even_by_a_better_challenger(
         assert decision.is_promoted is is_promoted
 
 
+def test_nothing_replaces_a_champion_that_cannot_be_compared() -> None:
+    decision = decide(0.02, baselines(), None, 0.0, objection="champion v1 was fitted on the label week")
+    assert decision.is_promoted is False
+    assert decision.reasons[-1] == "champion v1 was fitted on the label week"
+    assert len(decision.reasons) == 3  # what the baselines say is told all the same
+
+
 def test_reasons_read_aloud() -> None:
     decision = decide(0.02, baselines(repurchase=-0.001), None, 0.0)
     assert decision.reasons == [

@@ -71,7 +71,7 @@ def test_metric_that_is_not_a_number_becomes_null() -> None:
 def test_summary_puts_the_metric_beside_the_baselines(lake: Lake) -> None:
     publish(lake, "train", "run-1", TRAIN_FACTS)
     lines = summary(collect(lake, "run-1", "Succeeded")).splitlines()
-    assert "map_at_12 0.03010 beside popularity 0.00810, repurchase 0.02420" in lines
+    assert "map_at_12 0.03010 beside popularity 0.00810, repurchase 0.02420 in the label week" in lines
     assert f"bundle    {lake.uri}/registry/bundles/2020-09-16-ab12 (not promoted)" in lines
     assert "          below the threshold" in lines
 

@@ -360,8 +360,8 @@ def test_list_prints_whole_rows_with_the_newest_data_last(folder_lake: Lake, tmp
     ]
 
 
-def test_list_of_an_empty_registry_has_no_rows(folder_lake: Lake) -> None:
-    assert "version" in run(folder_lake, "list")
+def test_list_of_an_empty_registry_says_where_it_looked(folder_lake: Lake) -> None:
+    assert run(folder_lake, "list") == f"no bundles in {folder_lake.uri}/registry\n"
 
 
 def test_list_says_which_bundle_is_damaged_and_shows_the_others(stocked: Lake) -> None:

@@ -165,7 +165,7 @@ def no_examples(document: Document) -> None:
 
 
 LACKS: dict[str, tuple[Callable[[Document], None], set[str], str]] = {
-    "no champion": (no_champion, {"Gain over the champion, by slice"}, "There was no champion to compare with."),
+    "no champion": (no_champion, {"Gain over the champion, by slice"}, "No champion was compared with it."),
     "no backtest": (no_backtest, {"map_at_12 by label week"}, "who bought in the label week"),
     "one epoch": (
         one_epoch_without_validation,

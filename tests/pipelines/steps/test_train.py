@@ -44,7 +44,7 @@ def hook(event, arguments):
 sys.addaudithook(hook)
 configure_logging("info")
 train(open_lake(sys.argv[1]), run_id="r2", hyperparameters={CHANGED!r}, metric_threshold={LENIENT}, git_commit="abc",
-      who="tests", now=datetime.fromisoformat({NOW.isoformat()!r}))
+      who="tests", clock=lambda: datetime.fromisoformat({NOW.isoformat()!r}))
 """
 
 
@@ -71,7 +71,13 @@ class Trained:
 
 def train_here(lake: Lake, run_id: str, hyperparameters: str, **changed: Any) -> StepManifest:
     return train(
-        lake, run_id=run_id, hyperparameters=hyperparameters, git_commit="abc", who="tests", now=NOW, **changed
+        lake,
+        run_id=run_id,
+        hyperparameters=hyperparameters,
+        git_commit="abc",
+        who="tests",
+        clock=lambda: NOW,
+        **changed,
     )
 
 
@@ -216,7 +222,7 @@ def test_finished_training_is_recognised_without_torch(trained: Trained) -> None
         "from pipelines.steps.train import train\n"
         "configure_logging('warning')\n"
         f"manifest = train(open_lake({trained.lake.uri!r}), run_id='r1', hyperparameters={FIRST!r}, who='-', "
-        "now=datetime.now(UTC))\n"
+        "clock=lambda: datetime.now(UTC))\n"
         "print(json.dumps([manifest.facts, 'torch' in sys.modules]))"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -296,3 +302,17 @@ def test_hyperparameters_that_no_parser_takes_are_refused(text: str) -> None:
 
 def test_no_hyperparameters_are_the_defaults() -> None:
     assert parse_hyperparameters("") == parse_hyperparameters("{}") == Hyperparameters()
+
+
+def test_a_look_back_is_not_held_against_a_champion_that_was_fitted_on_its_label_week(trained: Trained) -> None:
+    champion = read_champion(trained.lake)
+    assert champion is not None
+    ingest(trained.lake, IngestRequest(run_id="r3", source="synthetic://?customers=600&seed=7"), now=NOW)
+    process(trained.lake, run_id="r3", horizon_days=28, cutoff_date="2020-07-28")
+    looked_back = train_here(trained.lake, "r3", '{"max_epochs": 1, "training_weeks": 3}')
+    assert looked_back.facts["promoted"] is False
+    assert looked_back.facts["reasons"][-1].startswith(
+        f"champion {champion.version} was evaluated from 2020-08-26, so it was fitted on the label week from 2020-07-28"
+    )
+    assert "champion" not in metrics_of(trained, looked_back)
+    assert read_champion(trained.lake) == champion
