@@ -134,4 +134,4 @@ async def predict(request: PredictRequest) -> PredictResponse:
     A known customer is answered from past purchases, with `article_ids` as newer ones behind them. Somebody without
     purchases gets what customers alike buy, and somebody unknown what is popular; `source` says which.
     """
-    raise NotImplementedError
+    raise NotImplementedError  # never mounted: only the signature is read, for /openapi.json (see app.py)
