@@ -1,0 +1,153 @@
+"""Check every manifest below gitops/: style, builds, schemas, and the rules that schemas lack.
+
+    python -m pipelines.gitops.validate [--root gitops] [--crd-schemas DIR]
+
+Exits with 1 when something is found: each finding names the file, the field, what is wrong and the mend. Nothing here
+asks the network or a cluster.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from hera.workflows import models as argo
+from pydantic import ValidationError
+
+from pipelines.edge import run_app
+from pipelines.gitops.building import build_all
+from pipelines.gitops.components import build_components
+from pipelines.gitops.findings import Finding
+from pipelines.gitops.patches import check_patches, unlisted_files
+from pipelines.gitops.rules.applications import check_applications
+from pipelines.gitops.rules.environments import check_environments, check_namespaces
+from pipelines.gitops.rules.images import NOTHING_YET, check_digests, check_images
+from pipelines.gitops.rules.pods import check_pods
+from pipelines.gitops.rules.references import check_references
+from pipelines.gitops.rules.secrets import check_files, check_secrets
+from pipelines.gitops.rules.workflows import check_workflows
+from pipelines.gitops.schemas import Schemas, read_schemas
+from pipelines.gitops.style import check_style
+from pipelines.gitops.tree import KUSTOMIZATION, Rendered, Tree, documents_of, kind_of, label
+from pipelines.gitops.workloads import WORKFLOW_KINDS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SIBLING = REPOSITORY.parent / "shared/crds"
+CRD_VARIABLE = "CRD_SCHEMAS"
+
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was found, and what was looked at."""
+
+    findings: list[Finding]
+    rendered: list[Rendered]
+    n_files: int
+    unchecked: list[str]
+    """custom kinds for which there was no schema"""
+
+
+def validate(root: Path, crd_schemas: Path | None) -> Validation:
+    """Check a whole tree. Files that are no YAML are all that is reported when there are any: nothing builds then."""
+    tree, schemas = Tree(root), read_schemas(crd_schemas)
+    style = sorted(check_style(tree))
+    if any(finding.what.endswith("(syntax)") for finding in style):
+        return Validation(style, [], len(tree.yaml_files), [])
+    rendered, failed = build_all(tree, tree.kustomized)
+    with_components, failed_components = build_components(tree)
+    found = [*style, *failed, *failed_components]
+    for one in [*rendered, *with_components]:
+        found += check_rendered(tree, one, schemas)
+    seen: set[Path] = set()
+    for one in rendered:
+        found += check_patches(tree, one)
+        found += unlisted_files(tree, one, seen)
+    found += check_digests(tree, rendered)
+    found += check_environments(tree)
+    found += check_namespaces(tree, rendered)
+    found += check_applications(tree, rendered)
+    found += check_files(tree)
+    found += _plain_files(tree, schemas)
+    return Validation(sorted(set(found)), rendered, len(tree.yaml_files), sorted(schemas.unknown))
+
+
+def check_rendered(tree: Tree, rendered: Rendered, schemas: Schemas) -> Iterator[Finding]:
+    """Check the objects of one build, each by itself and against the others."""
+    for document in rendered.documents:
+        file = tree.shown(rendered.file_of(document))
+        yield from schemas.check(document, file)
+        if kind_of(document) in WORKFLOW_KINDS:
+            yield from _strict_hera(document, file)
+    yield from check_references(tree, rendered)
+    yield from check_workflows(tree, rendered)
+    yield from check_images(tree, rendered)
+    yield from check_pods(tree, rendered)
+    yield from check_secrets(tree, rendered)
+
+
+def _strict_hera(document: dict[str, object], file: str) -> Iterator[Finding]:
+    """Refuse fields that Argo's own definitions do not have; works without any schema folder."""
+    try:
+        getattr(argo, kind_of(document)).model_validate(document, extra="forbid")
+    except ValidationError as error:
+        for fault in error.errors():
+            path = ".".join(str(part) for part in fault["loc"])
+            yield Finding(file, f"{label(document)}.{path}", fault["msg"], "correct the field; Argo drops it silently")
+
+
+def _plain_files(tree: Tree, schemas: Schemas) -> Iterator[Finding]:
+    """Check what is applied by hand, outside every kustomization: the root Application."""
+    for path in sorted((tree.root / "argocd-root").glob("*.yaml")):
+        if path.name != KUSTOMIZATION:
+            for document in documents_of(path):
+                yield from schemas.check(document, tree.shown(path))
+
+
+@app.command()
+def main(
+    root: Annotated[Path, typer.Option(help="The folder that holds apps/, bootstrap/, config/ …")] = REPOSITORY
+    / "gitops",
+    crd_schemas: Annotated[
+        Path | None,
+        typer.Option(help=f"Schemas or CRDs of custom kinds; ${CRD_VARIABLE}, or ../shared/crds where that is there."),
+    ] = None,
+) -> None:
+    """Validate the manifests; exit 1 when something is wrong with them."""
+    started = time.monotonic()
+    folder = crd_schemas or (Path(os.environ[CRD_VARIABLE]) if os.environ.get(CRD_VARIABLE) else None)
+    result = validate(root, folder or (SIBLING if SIBLING.is_dir() else None))
+    for finding in result.findings:
+        typer.echo(f"{finding}\n")
+    for line in _summary(root, result):
+        typer.echo(line)
+    n = len(result.findings)
+    typer.echo(f"{n or 'no'} finding{'' if n == 1 else 's'} in {time.monotonic() - started:.1f} s")
+    raise typer.Exit(1 if result.findings else 0)
+
+
+def _summary(root: Path, result: Validation) -> Iterator[str]:
+    for one in result.rendered:
+        size = len(yaml.safe_dump_all(one.documents).encode())
+        yield f"{one.folder.relative_to(root)!s:<58} {len(one.documents):>3} objects {size / 1024:>6.1f} KiB"
+    waiting = [
+        f"{one.folder.relative_to(root)}: {image['name']}"
+        for one in result.rendered
+        for image in one.kustomization.get("images", [])
+        if NOTHING_YET.fullmatch(str(image.get("newTag", "")))
+    ]
+    if waiting:
+        yield f"no image promoted yet (python -m pipelines.promote image …): {', '.join(waiting)}"
+    if result.unchecked:
+        yield f"not checked against a schema, for want of one ({CRD_VARIABLE}): {', '.join(result.unchecked)}"
+    n_objects = sum(len(one.documents) for one in result.rendered)
+    yield f"{result.n_files} files, {len(result.rendered)} builds, {n_objects} objects"
+
+
+if __name__ == "__main__":
+    run_app(app)
