@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pipelines.gate import Rival
 from pipelines.recommender.evaluation import (
     Outcome,
+    coverage,
     metric_values,
     paired_difference,
     pool,
@@ -20,6 +21,7 @@ from pipelines.recommender.evaluation import (
     slices_of,
     summarise,
 )
+from pipelines.recommender.interactions import Interactions
 from pipelines.recommender.metrics import bootstrap_mean
 from pipelines.recommender.training import Evaluated
 
@@ -30,9 +32,11 @@ def headline(evaluated: Sequence[Evaluated]) -> tuple[dict[str, float | None], d
     With a backtest, `backtest_…` is pooled over all evaluated weeks, the label week among them.
     """
     metrics = _means(evaluated[0].model)
-    metrics["catalogue_coverage"] = evaluated[0].n_recommended_articles / evaluated[0].tables.n_live
+    metrics["catalogue_coverage"] = coverage(evaluated[0].model, evaluated[0].tables.live_N)
     metrics["n_customers"] = float(len(evaluated[0].week.customers_N))
     baselines = {name: _means(outcome) for name, outcome in evaluated[0].baselines.items()}
+    for name, outcome in evaluated[0].baselines.items():
+        baselines[name]["catalogue_coverage"] = coverage(outcome, evaluated[0].tables.live_N)
     if len(evaluated) > 1:
         pooled, pooled_baselines = pooled_outcomes(evaluated)
         metrics |= {f"backtest_{name}": value for name, value in _means(pooled).items()}
@@ -74,6 +78,7 @@ def rival_of(name: str, model: Outcome, other: Outcome, slices: dict[str, npt.ND
 
 def measured(
     evaluated: Sequence[Evaluated],
+    interactions: Interactions,
     segments: npt.NDArray[np.uint8],
     champion: tuple[str, Outcome] | None,
     seed: int,
@@ -83,13 +88,13 @@ def measured(
     Baselines are compared over all evaluated weeks, the champion on the label week alone, which it has not seen.
     """
     model, baselines = pooled_outcomes(evaluated)
-    slices = slices_of([one.week for one in evaluated], segments)
+    slices = slices_of([one.week for one in evaluated], segments, interactions)
     rivals = {name: rival_of(name, model, outcome, {}, seed) for name, outcome in baselines.items()}
     outcomes = {"model": model, **baselines}
     document: dict[str, Any] = {
         "metrics": {name: summarise(outcome, seed) for name, outcome in outcomes.items()},
         "differences": {name: asdict(rival.difference) for name, rival in rivals.items()},
-        "slices": slice_table(outcomes, slices),
+        "slices": slice_table(model, baselines, slices, seed),
         "weeks": [
             {
                 "day": one.week.day,
@@ -112,7 +117,7 @@ def measured(
     held_against = None
     if champion:
         name, outcome = champion
-        week_slices = slices_of([evaluated[0].week], segments)
+        week_slices = slices_of([evaluated[0].week], segments, interactions)
         held_against = rival_of(name, evaluated[0].model, outcome, week_slices, seed)
         document["champion"] = {
             "version": name,

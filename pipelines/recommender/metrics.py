@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.recommender.interactions import Bool, Int64
+from pipelines.recommender.interactions import Bool, Int32, Int64
 
 Float64 = npt.NDArray[np.float64]
 
@@ -62,6 +62,28 @@ def hit_rate(hits_NK: Bool, k: int = 12) -> Float64:
     return np.asarray(hits_NK[:, :k].any(axis=1).astype(np.float64))
 
 
+def self_information(n_sold_A: Int64) -> Float64:
+    """Bits that each article's share of all sales carries: the rarer, the more; [A].
+
+    One that did not sell counts as sold once, so that a new article is as surprising as the rarest, and no more.
+
+    >>> self_information(np.array([4, 2, 1, 1, 0])).tolist()
+    [1.0, 2.0, 3.0, 3.0, 3.0]
+    """
+    return np.asarray(-np.log2(np.maximum(n_sold_A, 1) / max(1, int(n_sold_A.sum()))))
+
+
+def novelty(articles_NK: Int32 | Int64, information_A: Float64, k: int = 12) -> Float64:
+    """Mean self-information of each customer's first k articles, in bits (Zhou et al. 2010, PNAS 107:4511); [N].
+
+    -1 pads a short answer and counts for nothing; an empty answer has novelty 0.
+    """
+    articles = articles_NK[:, :k]
+    is_article = articles >= 0
+    bits = np.where(is_article, information_A[np.maximum(articles, 0)], 0.0)
+    return np.asarray(bits.sum(axis=1) / np.maximum(is_article.sum(axis=1), 1))
+
+
 @dataclass(frozen=True)
 class Interval:
     """A mean and its 95 % bootstrap interval."""
@@ -80,15 +102,27 @@ def bootstrap_mean(
     A customer who appears in several label weeks is one unit, since their weeks are alike. Pass a difference of two
     models' values on the same rows for a paired interval.
     """
-    if not len(values_N):
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    return bootstrap_means(values_N[:, None], customers_N, seed, n_resamples)[0]
+
+
+def bootstrap_means(
+    values_NM: Float64, customers_N: npt.NDArray[np.integer], seed: int, n_resamples: int = 2000
+) -> list[Interval]:
+    """Give the interval of each of M columns; the resampled customers are the same for all, and so is the work."""
+    n, n_columns = values_NM.shape
+    if not n:
+        return [Interval(float("nan"), float("nan"), float("nan"), 0)] * n_columns
     _, unit_N = np.unique(customers_N, return_inverse=True)
-    sums = np.bincount(unit_N, values_N)
+    sums_UM = np.stack([np.bincount(unit_N, column) for column in values_NM.T], axis=1)
     counts = np.bincount(unit_N).astype(np.float64)
     rng = np.random.default_rng(seed)
-    means = np.empty(n_resamples)
+    means = np.empty((n_resamples, n_columns))
     for i in range(n_resamples):
-        drawn = np.bincount(rng.integers(0, len(sums), len(sums)), minlength=len(sums))
-        means[i] = (drawn @ sums) / (drawn @ counts)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(values_N.mean()), float(low), float(high), len(values_N))
+        drawn = np.bincount(rng.integers(0, len(counts), len(counts)), minlength=len(counts))
+        means[i] = (drawn @ sums_UM) / (drawn @ counts)
+    lows, highs = np.quantile(means, [0.025, 0.975], axis=0)
+    columns = np.ascontiguousarray(values_NM.T)  # numpy adds a strided column in another order, with another last digit
+    return [
+        Interval(float(column.mean()), float(low), float(high), n)
+        for column, low, high in zip(columns, lows, highs, strict=True)
+    ]

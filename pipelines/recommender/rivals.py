@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from pipelines.recommender.evaluation import Outcome
+from pipelines.recommender.evaluation import Outcome, outcome_of
 from pipelines.recommender.histories import histories_of
 from pipelines.recommender.interactions import Catalogue, Interactions
 from pipelines.recommender.label_week import LabelWeek, is_among, purchase_keys
@@ -42,6 +42,7 @@ def champion_outcome(
     past = interactions.before(week.day)
     bought_keys = purchase_keys(interactions.between(week.day, week.day + horizon_days))
     hits_NK = np.zeros((len(week.customers_N), 12), dtype=np.bool_)
+    articles_NK = np.full(hits_NK.shape, -1, dtype=np.int32)
     for start in range(0, len(week.customers_N), BATCH):
         customers = week.customers_N[start : start + BATCH]
         history = histories_of(past, customers, week.day, max_history)
@@ -52,8 +53,10 @@ def champion_outcome(
             "top_k_1": np.array([12], dtype=np.int64),
         }
         index_BK, _ = session.run(["article_index_BK", "score_BK"], feed)
-        # A shop with fewer than 12 articles is answered with all of them.
+        # A shop with fewer than 12 articles is answered with all of them; what is gone since is -1.
+        ours_BK = to_ours[index_BK]
+        articles_NK[start : start + BATCH, : index_BK.shape[1]] = ours_BK
         hits_NK[start : start + BATCH, : index_BK.shape[1]] = is_among(
-            to_ours[index_BK], customers, bought_keys, interactions.n_articles
+            ours_BK, customers, bought_keys, interactions.n_articles
         )
-    return Outcome(week.customers_N, week.n_bought_N, hits_NK)
+    return outcome_of(week, hits_NK, articles_NK, interactions)

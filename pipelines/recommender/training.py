@@ -11,7 +11,7 @@ import torch
 
 from pipelines.errors import DataGateError, UsageError
 from pipelines.logs import get_logger
-from pipelines.recommender.evaluation import Outcome, baseline_outcomes
+from pipelines.recommender.evaluation import Outcome, baseline_outcomes, outcome_of
 from pipelines.recommender.fitting import Epoch, Fit, fit_ranker, ranked_hits, split_validation
 from pipelines.recommender.hyperparameters import Hyperparameters
 from pipelines.recommender.interactions import Catalogue, Int32, Interactions
@@ -43,7 +43,6 @@ class Evaluated:
     fit: Fit
     model: Outcome
     baselines: dict[str, Outcome]
-    n_recommended_articles: int
     tables: Tables
 
 
@@ -149,16 +148,17 @@ class Trainer:
             raise DataGateError(
                 f"nobody bought anything in the label window of {self.horizon_days} days from day {day}"
             )
-        weeks, hits, recommended = [], [], np.zeros(self.catalogue.n_articles, dtype=np.bool_)
+        weeks, hits, articles = [], [], []
         for part in np.array_split(buyers, max(1, -(-len(buyers) // EVALUATION_CHUNK))):
             week = self._describe(tables, part)
             hits_NK, articles_RK = ranked_hits(fit.ranker, week)
-            recommended[articles_RK[:, :12].ravel()] = True
             hits.append(hits_NK)
+            articles.append(articles_RK[:, :12])
             weeks.append(_without_candidates(week))
         week = _join(weeks)
-        model = Outcome(week.customers_N, week.n_bought_N, np.concatenate(hits))
-        return Evaluated(week, fit, model, baseline_outcomes(week), int(recommended.sum()), tables)
+        model = outcome_of(week, np.concatenate(hits), np.concatenate(articles), self.interactions)
+        baselines = baseline_outcomes(week, self.interactions, self.horizon_days)
+        return Evaluated(week, fit, model, baselines, tables)
 
     def _describe(self, tables: Tables, customers: Int32) -> LabelWeek:
         return build_label_week(

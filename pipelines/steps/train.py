@@ -152,7 +152,7 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
         if held_against_version and not objection
         else None
     )
-    rivals, held_against, document = measured(evaluated, shop.segments, parent, run.knobs.seed)
+    rivals, held_against, document = measured(evaluated, shop.interactions, shop.segments, parent, run.knobs.seed)
     map_at_12 = metrics["backtest_map_at_12" if run.backtest else "map_at_12"]
     decision = decide(float(map_at_12 or 0.0), rivals, held_against, run.metric_threshold, objection)
     register(lake, draft.folder, manifest, draft.evaluated_folder)

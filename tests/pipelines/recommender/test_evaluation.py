@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.recommender.evaluation import (
     Outcome,
+    coverage,
     metric_values,
     paired_difference,
     pool,
@@ -16,9 +17,10 @@ from pipelines.recommender.evaluation import (
     slices_of,
     summarise,
 )
+from pipelines.recommender.evaluation import outcome_of as judged
 from pipelines.recommender.measurements import headline, measured
 from pipelines.recommender.training import Evaluated, Trainer
-from tests.pipelines.recommender.small_shop import KNOBS, absurd_future, random_shop
+from tests.pipelines.recommender.small_shop import KNOBS, absurd_future, interactions_of, random_shop
 from tests.pipelines.recommender.test_fitting import synthetic_week
 
 
@@ -27,7 +29,14 @@ def outcome_of(hits: list[list[int]], n_bought: list[int], customers: list[int] 
     for row, ranks in enumerate(hits):
         hits_NK[row, [rank - 1 for rank in ranks]] = True
     names = range(len(hits)) if customers is None else customers
-    return Outcome(np.array(names, dtype=np.int32), np.array(n_bought, dtype=np.int64), hits_NK)
+    articles_NK = np.tile(np.arange(12, dtype=np.int32), (len(hits), 1))
+    return Outcome(
+        np.array(names, dtype=np.int32),
+        np.array(n_bought, dtype=np.int64),
+        hits_NK,
+        articles_NK,
+        np.full(len(hits), 3.0),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +59,13 @@ def test_metrics_carry_their_full_names() -> None:
             "recall_at_12": 1 / 2,
             "ndcg_at_12": (1 + 1 / 2) / (1 + 1 / np.log2(3)) / 2,
             "hit_rate_at_12": 1 / 2,
+            "novelty_at_12": 3,
         }
     )
 
 
 def test_recall_at_100_is_only_said_of_what_ranks_a_hundred() -> None:
-    wide = Outcome(np.array([0]), np.array([1]), np.eye(1, 100, 50, dtype=np.bool_))
+    wide = replace(outcome_of([[]], [1]), hits_NK=np.eye(1, 100, 50, dtype=np.bool_))
     assert metric_values(wide)["recall_at_100"].tolist() == [1.0]
     assert metric_values(wide)["recall_at_12"].tolist() == [0.0]
 
@@ -93,8 +103,9 @@ def test_outcomes_of_other_customers_are_not_compared() -> None:
 
 def test_slices_part_the_customers_by_recency_and_by_age() -> None:
     week = replace(synthetic_week(6), idle_days_N=np.array([-1, 1, 91, 92, 400, -1]))
-    slices = slices_of([week], np.array([1, 2, 3, 4, 5, 6], dtype=np.uint8))
-    recency = {name: rows.tolist() for name, rows in slices.items() if not name.startswith("age")}
+    nothing = interactions_of([], n_customers=6, n_articles=20)
+    slices = slices_of([week], np.array([1, 2, 3, 4, 5, 6], dtype=np.uint8), nothing)
+    recency = {name: rows.tolist() for name, rows in slices.items() if not name.startswith(("age", "channel"))}
     assert recency == {
         "warm": [False, True, True, False, False, False],
         "lapsed": [False, False, False, True, True, False],
@@ -105,10 +116,40 @@ def test_slices_part_the_customers_by_recency_and_by_age() -> None:
     assert np.stack([slices[name] for name in ages]).tolist() == np.eye(6, dtype=np.bool_).tolist()
 
 
-def test_slices_without_customers_are_left_out_of_the_table() -> None:
-    outcome = outcome_of([[1], []], [1, 1])
-    rows = {"warm": np.array([True, False]), "cold": np.array([False, False])}
-    assert slice_table({"model": outcome}, rows) == {"warm": {"n": 1, "map_at_12": {"model": 1.0}}}
+def test_slices_part_the_customers_by_main_channel_before_the_week() -> None:
+    # Customer 0 is even, the newest online; 1 is even, the newest in a store; 2 went online only in the label week.
+    rows = [(0, 1, 1, 1), (0, 2, 1, 2), (1, 1, 1, 2), (1, 2, 1, 1), (2, 3, 1, 1), (2, 9, 1, 2), (2, 10, 1, 2)]
+    rows += [(3, 1, 1, 2), (3, 2, 1, 2), (3, 3, 1, 1), (4, 10, 1, 2)]
+    usual = interactions_of([row[:3] for row in rows], n_customers=6, n_articles=20)
+    interactions = replace(usual, channel=np.array([row[3] for row in rows], dtype=np.int8))
+    week = replace(synthetic_week(6), day=9)
+    slices = slices_of([week], np.full(6, 6, dtype=np.uint8), interactions)
+    channels = {name: np.flatnonzero(rows).tolist() for name, rows in slices.items() if name.startswith("channel")}
+    assert channels == {"channel store": [1, 2], "channel online": [0, 3], "channel none": [4, 5]}
+
+
+def test_each_slice_says_how_sure_its_difference_is() -> None:
+    model, rule = outcome_of([[1], [1], []], [1, 1, 1]), outcome_of([[], [2], []], [1, 1, 1])
+    rows = {"warm": np.array([True, True, False]), "cold": np.array([False, False, False])}
+    table = slice_table(model, {"rule": rule}, rows, seed=0)
+    assert set(table) == {"warm"}  # nobody is cold
+    assert table["warm"]["n"] == 2
+    assert table["warm"]["map_at_12"] == {"model": 1.0, "rule": (0 + 1 / 2) / 2}
+    assert table["warm"]["differences"] == {"rule": {"mean": 0.75, "low": 0.5, "high": 1.0, "n": 2}}
+
+
+def test_novelty_counts_the_sales_of_the_quarter_before_the_week() -> None:
+    # Of 4 sales 2 are of article 0, 1 bit, and 1 of 1 and 3 each, 2 bits; 2 sold before and after, as if once.
+    sales = [(0, 99, 0), (1, 98, 0), (0, 99, 1), (1, 9, 3), (2, 8, 2), (0, 8, 2), (1, 100, 2), (2, 100, 2)]
+    interactions = interactions_of(sales, n_customers=3, n_articles=4)
+    answers_NK = np.array([[0, 1, -1], [3, 2, -1], [0, -1, -1]])
+    outcome = judged(replace(synthetic_week(3), day=100), np.zeros((3, 3), np.bool_), answers_NK, interactions)
+    assert outcome.novelty_N.tolist() == [(1 + 2) / 2, (2 + 2) / 2, 1]
+
+
+def test_coverage_is_of_live_articles() -> None:
+    outcome = replace(outcome_of([[], []], [1, 1]), articles_NK=np.array([[0, 1, -1], [1, 9, -1]], dtype=np.int32))
+    assert coverage(outcome, np.array([0, 1, 2, 3])) == 2 / 4  # 9 is dead
 
 
 def test_headline_is_of_the_label_week_and_the_backtest_of_all(evaluated: list[Evaluated]) -> None:
@@ -122,12 +163,15 @@ def test_headline_is_of_the_label_week_and_the_backtest_of_all(evaluated: list[E
     assert metrics["backtest_map_at_12"] == pytest.approx(np.average(means, weights=sizes))
     assert metrics["backtest_n_customers"] == sum(sizes)
     assert set(baselines) == {"recent_popularity", "repurchase_popularity"}
-    assert 0 < metrics["catalogue_coverage"] <= 1  # type: ignore[operator]
+    for one in (metrics, *baselines.values()):
+        assert 0 < one["catalogue_coverage"] <= 1  # type: ignore[operator]
+        assert one["novelty_at_12"] > 0  # type: ignore[operator]
+    assert metrics["novelty_at_12"] > baselines["recent_popularity"]["novelty_at_12"]  # type: ignore[operator]
 
 
 def test_measurements_are_json_and_name_every_week_and_rival(trainer: Trainer, evaluated: list[Evaluated]) -> None:
     champion = ("v1", evaluated[0].baselines["recent_popularity"])
-    rivals, held_against, document = measured(evaluated, trainer.segments, champion, seed=7)
+    rivals, held_against, document = measured(evaluated, trainer.interactions, trainer.segments, champion, seed=7)
     text: dict[str, Any] = json.loads(json.dumps(document, allow_nan=False))
     assert [week["day"] for week in text["weeks"]] == [63, 56]
     assert set(rivals) == {"recent_popularity", "repurchase_popularity"}
@@ -139,7 +183,7 @@ def test_measurements_are_json_and_name_every_week_and_rival(trainer: Trainer, e
 
 
 def test_without_a_champion_none_is_reported(trainer: Trainer, evaluated: list[Evaluated]) -> None:
-    _, held_against, document = measured(evaluated[:1], trainer.segments, None, seed=7)
+    _, held_against, document = measured(evaluated[:1], trainer.interactions, trainer.segments, None, seed=7)
     assert held_against is None
     assert "champion" not in document
 

@@ -2,6 +2,7 @@
 
 import doctest
 import warnings
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,19 @@ from pipelines.recommender.metrics import (
     average_precision,
     average_precision_at_k,
     bootstrap_mean,
+    bootstrap_means,
     hit_rate,
     ndcg,
+    novelty,
     recall,
+    self_information,
 )
 
 YES, NO = True, False
 
 
 def test_doctests_hold() -> None:
-    assert doctest.testmod(metrics) == (0, 1)
+    assert doctest.testmod(metrics) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,18 @@ def test_each_metric_equals_its_fraction_by_hand() -> None:
     gain = 1 / np.log2([2, 3, 4, 5])
     expected = [(gain[0] + gain[2]) / gain[:2].sum(), 0, gain[1] / gain.sum()]
     assert ndcg(hits_NK, n_bought_N, 4) == pytest.approx(expected)
+
+
+def test_novelty_equals_the_bits_by_hand() -> None:
+    information_A = self_information(np.array([8, 4, 2, 1, 1, 0]))  # of 16 sales
+    assert information_A.tolist() == [1, 2, 3, 4, 4, 4]
+    answers_NK = np.array([[0, 1, 2], [5, 5, -1], [3, 0, 0], [-1, -1, -1]])
+    assert novelty(answers_NK, information_A, 2).tolist() == [(1 + 2) / 2, 4, (4 + 1) / 2, 0]
+    assert novelty(answers_NK, information_A).tolist() == [(1 + 2 + 3) / 3, 4, (4 + 1 + 1) / 3, 0]
+
+
+def test_novelty_of_a_shop_without_sales_is_a_number() -> None:
+    assert novelty(np.array([[0, 1]]), self_information(np.zeros(2, dtype=np.int64))).tolist() == [0]
 
 
 def test_fewer_columns_than_k_count_as_misses() -> None:
@@ -134,6 +150,15 @@ def test_weeks_of_one_customer_are_one_unit() -> None:
     alone = bootstrap_mean(values_N, np.arange(300), seed=3, n_resamples=500)
     together = bootstrap_mean(values_N, np.repeat(np.arange(30), 10), seed=3, n_resamples=500)
     assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+def test_columns_are_resampled_together() -> None:
+    rng = np.random.default_rng(0)
+    values_NM, customers_N = rng.random((60, 3)), rng.integers(0, 40, 60)
+    alone = [bootstrap_mean(column, customers_N, seed=3, n_resamples=50) for column in values_NM.T]
+    together = bootstrap_means(values_NM, customers_N, seed=3, n_resamples=50)
+    for one, other in zip(alone, together, strict=True):
+        assert astuple(one) == pytest.approx(astuple(other))
 
 
 def test_interval_of_equal_values_has_no_width() -> None:

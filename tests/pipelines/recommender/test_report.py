@@ -5,6 +5,7 @@ import doctest
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import pytest
 from inference.manifest import Manifest
 from pipelines.gate import decide
 from pipelines.recommender import report_words
-from pipelines.recommender.evaluation import Outcome
 from pipelines.recommender.examples import examples
 from pipelines.recommender.measurements import headline, measured
 from pipelines.recommender.report import render_training_report
@@ -42,8 +42,8 @@ def measured_run() -> Document:
     trainer = Trainer(shop.interactions, shop.catalogue, shop.segments, 7, KNOBS)
     evaluated = [trainer.evaluate_at(CUTOFF_DAY - 7 * number) for number in range(2)]
     nothing = evaluated[0].model
-    champion = ("night-1", Outcome(nothing.customers_N, nothing.n_bought_N, np.zeros_like(nothing.hits_NK)))
-    rivals, held_against, document = measured(evaluated, shop.segments, champion, seed=7)
+    champion = ("night-1", replace(nothing, hits_NK=np.zeros_like(nothing.hits_NK)))
+    rivals, held_against, document = measured(evaluated, shop.interactions, shop.segments, champion, seed=7)
     metrics, baselines = headline(evaluated)
     decision = decide(float(metrics["backtest_map_at_12"] or 0.0), rivals, held_against, 0.0)
     recommender = trainer.recommender(evaluated[0].fit, evaluated[0].tables)
