@@ -24,6 +24,12 @@ def test_base_builds_with_everything_that_a_run_needs() -> None:
     assert set(build(BASE)) == {
         ("ConfigMap", CONFIG_NAME),
         ("CronWorkflow", CRON_NAME),
+        ("LimitRange", "ml-training"),
+        ("Namespace", "ml-training"),
+        ("NetworkPolicy", "allow-dns"),
+        ("NetworkPolicy", "allow-s3-and-api-server"),
+        ("NetworkPolicy", "default-deny"),
+        ("ResourceQuota", "ml-training"),
         ("Role", "ml-training-executor"),
         ("RoleBinding", "ml-training-executor"),
         ("ServiceAccount", SERVICE_ACCOUNT),
@@ -63,7 +69,7 @@ images:
 def test_image_reaches_every_step(overlay: Documents) -> None:
     templates = overlay["WorkflowTemplate", f"staging-{TEMPLATE_NAME}"]["spec"]["templates"]
     images = [template["container"]["image"] for template in templates if "container" in template]
-    assert images == ["registry.example/training:develop-1a2b3c4"] * len(STEPS)
+    assert images == ["registry.example/training:develop-1a2b3c4"] * (len(STEPS) + 1)  # and the exit handler
 
 
 def test_references_follow_renamed_objects(overlay: Documents) -> None:
@@ -76,4 +82,6 @@ def test_references_follow_renamed_objects(overlay: Documents) -> None:
 
 
 def test_everything_lands_in_the_overlay_s_namespace(overlay: Documents) -> None:
-    assert {document["metadata"]["namespace"] for document in overlay.values()} == {"ml-training-staging"}
+    namespaced = [document for (kind, _), document in overlay.items() if kind != "Namespace"]
+    assert {document["metadata"]["namespace"] for document in namespaced} == {"ml-training-staging"}
+    assert [name for kind, name in overlay if kind == "Namespace"] == ["ml-training-staging"]

@@ -7,8 +7,10 @@ import pytest
 from hera.workflows import models as argo
 from pydantic import ValidationError
 
+from pipelines.argo_models import exact
+from pipelines.finish import FIGURES
 from pipelines.parameters import PARAMETERS
-from pipelines.workflow import CONFIG, RETRY, STEPS, cron_workflow, exact, workflow_template
+from pipelines.workflow import CONFIG, RETRY, STEPS, cron_workflow, workflow_template
 
 CRDS = Path(__file__).parents[2].parent / "shared/crds"
 TEMPLATES = {template["name"]: template for template in workflow_template()["spec"]["templates"]}
@@ -77,6 +79,28 @@ def test_retry_rule_and_its_expression_agree(status: str, exit_code: int, messag
     )
     names = {"__builtins__": {}, "int": int, "status": status, "exit_code": str(exit_code), "message": message}
     assert eval(python, names) is expected
+
+
+def test_exit_handler_is_a_template_with_the_rights_of_a_step() -> None:
+    finish = TEMPLATES[workflow_template()["spec"]["onExit"]]
+    for field in ("env", "image", "securityContext"):
+        assert finish["container"][field] == LEAVES[0]["container"][field]
+    assert finish["activeDeadlineSeconds"] == 600
+    assert finish["retryStrategy"] == LEAVES[0]["retryStrategy"]
+    # a figure that the run did not get to has no file, and an output without file and default fails the node
+    assert {p["name"]: p["valueFrom"]["default"] for p in finish["outputs"]["parameters"]} == dict.fromkeys(
+        FIGURES, "NaN"
+    )
+
+
+def test_argo_s_own_containers_are_as_unprivileged_as_pod_security_asks() -> None:
+    patch = json.loads(workflow_template()["spec"]["podSpecPatch"])
+    own = {container["name"]: container for containers in patch.values() for container in containers}
+    assert set(own) == {"init", "wait"}
+    for container in own.values():
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"]["memory"]
 
 
 def test_retries_are_on_leaves_only() -> None:
