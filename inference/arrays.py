@@ -1,7 +1,7 @@
 """Open the arrays of a bundle in place, and refuse those that contradict each other.
 
-C customers, A articles, H purchases kept in histories. Checks walk in chunks, so that a catalogue of any size is
-checked in a few MiB.
+C customers, A articles, N live ones, S segments, H purchases kept in histories. Checks walk in chunks, so that a
+catalogue of any size is checked in a few MiB.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,15 @@ ARRAY_DTYPES = {
     "history_articles.npy": np.dtype(np.int32),
     "history_days.npy": np.dtype(np.int32),
     "customer_segments.npy": np.dtype(np.uint8),
+    "live_articles.npy": np.dtype(np.int32),
+    "segment_retrieval.npy": np.dtype(np.float32),
+    "article_prices.npy": np.dtype(np.float32),
+    "article_offsets.npy": np.dtype(np.int64),
+    "index_groups.npy": np.dtype(np.int16),
+    "garment_groups.npy": np.dtype(np.int16),
+    "product_groups.npy": np.dtype(np.int16),
 }
+MATRICES = frozenset({"segment_retrieval.npy"})
 CHUNK_ROWS = 1 << 18
 EPOCH_ORDINAL = 719_163  # date(1970, 1, 1).toordinal()
 MEND = "train and seal the bundle again"
@@ -41,8 +49,10 @@ def open_array(path: Path) -> Array:
     expected = ARRAY_DTYPES[path.name]
     if mapped.dtype != expected:
         raise ArrayInvalid(f"holds {mapped.dtype}, expected {expected}", where=str(path), mend=MEND)
-    if mapped.ndim != 1:
-        raise ArrayInvalid(f"has the shape {mapped.shape}, expected one dimension", where=str(path), mend=MEND)
+    n_dimensions = 2 if path.name in MATRICES else 1
+    if mapped.ndim != n_dimensions:
+        expected_shape = "two dimensions" if n_dimensions == 2 else "one dimension"
+        raise ArrayInvalid(f"has the shape {mapped.shape}, expected {expected_shape}", where=str(path), mend=MEND)
     return mapped.view(np.ndarray)  # without memmap's own, slow slicing
 
 
@@ -72,12 +82,32 @@ def check_arrays(folder: Path, arrays: dict[str, Array], manifest: Manifest) -> 
         "customer_offsets": manifest.n_customers + 1,
         "customer_segments": manifest.n_customers,
         "history_days": n_history,
+        "article_prices": manifest.n_articles,
+        "article_offsets": manifest.n_articles + 1,
+        "index_groups": manifest.n_articles,
+        "garment_groups": manifest.n_articles,
+        "product_groups": manifest.n_articles,
     }
     for name, length in lengths.items():
         require(len(arrays[name]) == length, name, f"has {len(arrays[name]):,} entries, expected {length:,}")
 
     n_live = int(np.count_nonzero(arrays["is_live"]))
     require(n_live == manifest.n_live, "is_live", f"marks {n_live:,} articles, the manifest says {manifest.n_live:,}")
+    require(
+        np.array_equal(arrays["live_articles"], np.flatnonzero(arrays["is_live"])),
+        "live_articles",
+        "does not list the articles that is_live marks",
+    )
+    retrieval_SN = arrays["segment_retrieval"]
+    n_segments = int(arrays["customer_segments"].max(initial=0)) + 1
+    what = (
+        f"has the shape {retrieval_SN.shape}, expected at least {n_segments} segments by {manifest.n_live:,} articles"
+    )
+    require(retrieval_SN.shape[0] >= n_segments and retrieval_SN.shape[1] == manifest.n_live, "segment_retrieval", what)
+    require(bool(np.isfinite(retrieval_SN).all()), "segment_retrieval", "holds a value that is not finite")
+    starts = arrays["article_offsets"]
+    require(starts[0] == 0 and bool((np.diff(starts) > 0).all()), "article_offsets", "does not grow from 0")
+
     for name, entries in (("article_ids", "articles"), ("customer_keys", "customers")):
         ordered = all(bool((chunk[1:] > chunk[:-1]).all()) for chunk in _overlapping(arrays[name]))
         require(ordered, name, f"is not sorted, or names two {entries} alike")

@@ -2,7 +2,8 @@
 
 A bundle is a folder of plain files, immutable once manifest.json is there:
 
-    model.onnx            history_BL, age_days_BL, segment_B, top_k_1 → article_index_BK, score_BK
+    model.onnx            history_BL, age_days_BL, segment_B, extra_pool_P, penalty_N1, top_k_1
+                          → article_index_BK, score_BK, contribution_BKG
     article_ids.npy       S10 [A], sorted; the position is the article_index
     is_live.npy           bool [A]; only these may be recommended by the graph
     customer_keys.npy     uint64 [C], sorted; see customer_key
@@ -10,9 +11,21 @@ A bundle is a folder of plain files, immutable once manifest.json is there:
     history_articles.npy  int32 [H], article_index, oldest to newest, at most max_history for a customer
     history_days.npy      int32 [H], days since 1970-01-01
     customer_segments.npy uint8 [C]; 0 is an unknown customer
+    live_articles.npy     int32 [N], ascending; the position of a live article in the graph's tables
+    segment_retrieval.npy float32 [S, N], log popularity of each live article in each segment
+    article_prices.npy    float32 [A], usual price in the shop's unit, nan when unknown
+    index_groups.npy, garment_groups.npy, product_groups.npy
+                          int16 [A], place in attributes.json's list of names; 0 is missing
+    attributes.json       {"index_group": ["", "Ladieswear", …], …}
     articles.jsonl        one object per article in order: names, for pages and explanations
+    article_offsets.npy   int64 [A+1], where each line of articles.jsonl begins, in bytes
     golden.json           requests with the answers that they had in training, replayed before serving
     manifest.json         written last
+
+extra_pool_P are live positions that the whole batch is ranked on beside what its histories and segments bring (n_live
+pads), penalty_N1 is 0 for a live position that may be answered and -1e9 for one that may not (its last entry, the pad,
+always is); what is answered with a score below -5e8 is no answer. contribution_BKG says what each signal group
+(`signals` in the manifest) added to the score.
 
 The graph gets histories right-aligned, padded on the left with n_articles and age 0, and must answer every top_k from
 1 to min(n_live, max_top_k + max_history): best first, distinct, live articles only.
@@ -51,8 +64,9 @@ __all__ = [
 ]
 
 MODEL_NAME, ARTICLES_NAME, GOLDEN_NAME = "model.onnx", "articles.jsonl", "golden.json"
+ATTRIBUTES_NAME = "attributes.json"
 PARTIAL_NAME = f".{MANIFEST_NAME}.partial"  # what a killed seal_bundle may leave
-REQUIRED_FILES = frozenset({MODEL_NAME, ARTICLES_NAME, GOLDEN_NAME, *ARRAY_DTYPES})
+REQUIRED_FILES = frozenset({MODEL_NAME, ARTICLES_NAME, GOLDEN_NAME, ATTRIBUTES_NAME, *ARRAY_DTYPES})
 COPY_AGAIN = "copy the bundle again from the registry, or train again; never edit a sealed bundle"
 
 
@@ -81,6 +95,13 @@ class Bundle:
     history_articles: Array
     history_days: Array
     customer_segments: Array
+    live_articles: Array
+    segment_retrieval: Array
+    article_prices: Array
+    article_offsets: Array
+    index_groups: Array
+    garment_groups: Array
+    product_groups: Array
 
     @property
     def model_path(self) -> Path:
@@ -143,10 +164,16 @@ def seal_bundle(folder: Path, facts: Mapping[str, Any]) -> Manifest:
 def verify_bundle(folder: Path) -> Manifest:
     """Check everything that can be checked without running the graph; BundleError says the first fault.
 
-    Manifest and format version, presence, place, size and sha256 of every file, types, shapes and consistency of the
-    arrays, inputs, outputs and operators of the graph.
+    Manifest, format version and parity certificate; presence, place, size and sha256 of every file; types, shapes and
+    consistency of the arrays; inputs, outputs and operators of the graph.
     """
     manifest = read_manifest(folder)
+    if manifest.parity is None:
+        raise ManifestInvalid(
+            "no parity certificate: nobody has held the served graph against the trained one",
+            where=str(folder / MANIFEST_NAME),
+            mend="train again; only training can certify a bundle",
+        )
     for name, record in sorted(manifest.files.items()):
         _check_file(folder / name, record)
     _check_contents(folder, manifest)

@@ -21,6 +21,7 @@ MEND = "train again, or serve another bundle"
 # Instruction sets round differently, so that near-ties may swap; a wrong graph shares far less.
 MIN_GOLDEN_OVERLAP = 0.9
 
+NOT_ALLOWED = -1e9  # penalty of an article that may not be answered
 SCORE_DECIMALS = 6  # what float32 holds of scores near 1; more would be noise in the answer
 
 ort.set_default_logger_severity(3)  # errors only: its warnings are not JSON
@@ -84,6 +85,8 @@ class Engine:
             raise GraphRefused(
                 f"onnxruntime refuses it ({_first_line(error)})", where=str(bundle.model_path), mend=MEND
             ) from error
+        self._no_extra_1 = np.array([manifest.n_live], np.int64)
+        self._no_penalty_N1 = np.append(np.zeros(manifest.n_live, np.float32), np.float32(NOT_ALLOWED))
         self._max_k = min(manifest.n_live, manifest.max_top_k + manifest.max_history)
         self._popular_ids = self._rank_popular()
 
@@ -201,6 +204,8 @@ class Engine:
             "history_BL": history_BL,
             "age_days_BL": age_days_BL,
             "segment_B": np.array([lookup.segment for lookup in lookups], np.int64),
+            "extra_pool_P": self._no_extra_1,
+            "penalty_N1": self._no_penalty_N1,
             "top_k_1": np.array([k], np.int64),
         }
         indices_BK, scores_BK = self._session.run(["article_index_BK", "score_BK"], feed)

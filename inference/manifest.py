@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inference.errors import ManifestInvalid
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 MANIFEST_NAME = "manifest.json"
+MIN_PARITY_OVERLAP = 0.995  # share of the first 12 articles that the served graph and torch must agree on
+MAX_SCORE_GAP = 0.1  # scores are of order 1; rounding makes about 1e-6
 MAX_MANIFEST_BYTES = 1 << 20  # real ones have a few KiB; a hostile one must not fill the memory
 MEND = "train and seal the bundle again, or copy it again from the registry"
 
@@ -28,6 +30,16 @@ class FileRecord(BaseModel):
     size_bytes: int = Field(ge=0)
 
 
+class Parity(BaseModel):
+    """The certificate: training asked the serving engine what it asked torch, and compared the answers."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    n_customers: int = Field(ge=1)
+    top_12_overlap: float = Field(ge=MIN_PARITY_OVERLAP, le=1.0)
+    largest_score_gap: float = Field(ge=0.0, le=MAX_SCORE_GAP)
+
+
 class Manifest(BaseModel):
     """Everything about a bundle that is not an array or a graph.
 
@@ -36,7 +48,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     cutoff_date: dt.date
     """First day that the evaluated model did not see."""
@@ -50,7 +62,10 @@ class Manifest(BaseModel):
     files: dict[str, FileRecord]
     metrics: dict[str, float | None] = {}
     baselines: dict[str, dict[str, float | None]] = {}
-    parity: dict[str, Any] = {}
+    parity: Parity | None = None
+    """None only in a draft: what has no certificate is not served."""
+    signals: list[str] = []
+    """Names of the signal groups in the graph's contribution_BKG, in order."""
     parent: str | None = None
     git_commit: str | None = None
     source: Any = None

@@ -20,8 +20,16 @@ MAX_DEPTH = 16  # subgraphs within subgraphs; real graphs have one or two levels
 MEND = "export the model again as the bundle contract says"
 
 # name → (element type, rank)
-INPUTS = {"history_BL": (INT64, 2), "age_days_BL": (FLOAT, 2), "segment_B": (INT64, 1), "top_k_1": (INT64, 1)}
-OUTPUTS = {"article_index_BK": (INT64, 2), "score_BK": (FLOAT, 2)}
+INPUTS = {
+    "history_BL": (INT64, 2),
+    "age_days_BL": (FLOAT, 2),
+    "segment_B": (INT64, 1),
+    "extra_pool_P": (INT64, 1),
+    "penalty_N1": (FLOAT, 1),
+    "top_k_1": (INT64, 1),
+}
+OUTPUTS = {"article_index_BK": (INT64, 2), "score_BK": (FLOAT, 2), "contribution_BKG": (FLOAT, 3)}
+OF_ONE_SIZE = frozenset({"penalty_N1", "top_k_1"})
 
 
 @dataclass
@@ -67,7 +75,7 @@ def _check_values(
             raise GraphRefused(f"{kind} {name} is {got}, expected {wanted}", where=str(path), mend=MEND)
         if dims is not None and len(dims) != rank:
             raise GraphRefused(f"{kind} {name} has {len(dims)} dimensions, expected {rank}", where=str(path), mend=MEND)
-        if kind == "input" and name != "top_k_1" and dims is not None and any(dims):
+        if kind == "input" and name not in OF_ONE_SIZE and dims is not None and any(dims):
             raise GraphRefused(
                 f"input {name} has the fixed dimensions {dims}", where=str(path), mend="export B and L as dynamic axes"
             )

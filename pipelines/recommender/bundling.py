@@ -13,7 +13,7 @@ import numpy as np
 from inference.bundle import seal_bundle
 from inference.manifest import Manifest
 from pipelines.recommender.export import MAX_TOP_K, certify_parity, export_onnx, write_bundle_files
-from pipelines.recommender.model import Recommender
+from pipelines.recommender.model import SIGNAL_GROUPS, Recommender
 from pipelines.recommender.rivals import ARTICLES_NAME, MODEL_NAME
 from pipelines.recommender.shop import Shop
 from pipelines.recommender.training import Evaluated, Trainer
@@ -58,6 +58,7 @@ def draft_bundle(
         "trained_through": trained_through,
         "max_history": max_history,
         "max_top_k": MAX_TOP_K,
+        "signals": list(SIGNAL_GROUPS),
     }
     sealed = seal_bundle(folder, known | {"version": "draft"})
     parity = certify_parity(folder, recommender, shop, end_day, max_history)

@@ -31,9 +31,8 @@ N_GOLDEN = 24
 MIN_OVERLAP = 0.995
 OPSET = 20
 EPOCH = date(1970, 1, 1)
-INPUTS = ("history_BL", "age_days_BL", "segment_B")
-RANKED = ("ranked_article_index_BC", "ranked_score_BC")
-OUTPUTS = ("article_index_BK", "score_BK")
+INPUTS = ("history_BL", "age_days_BL", "segment_B", "extra_pool_P", "penalty_N1")
+RANKED = ("ranked_article_index_BC", "ranked_score_BC", "ranked_place_BC", "standard_BCF")
 
 
 def export_onnx(recommender: Recommender, path: Path, max_history: int) -> None:
@@ -43,8 +42,11 @@ def export_onnx(recommender: Recommender, path: Path, max_history: int) -> None:
         torch.full((2, 3), n_articles, dtype=torch.int64),
         torch.zeros((2, 3)),
         torch.zeros(2, dtype=torch.int64),
+        torch.full((3,), recommender.signals.n_live, dtype=torch.int64),
+        recommender.signals.nothing_extra()[1],
     )
     B, L = Dim("B", min=1, max=65536), Dim("L", min=1, max=max(max_history, 4))
+    P = Dim("P", min=1, max=1 << 20)
     exporter_log = logging.getLogger("torch.onnx")
     level = exporter_log.level
     exporter_log.setLevel(logging.ERROR)  # it warns of operators of packages that we do not have
@@ -57,7 +59,7 @@ def export_onnx(recommender: Recommender, path: Path, max_history: int) -> None:
                 dynamo=True,
                 input_names=INPUTS,
                 output_names=RANKED,
-                dynamic_shapes=({0: B, 1: L}, {0: B, 1: L}, {0: B}),
+                dynamic_shapes=({0: B, 1: L}, {0: B, 1: L}, {0: B}, {0: P}, None),
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -72,20 +74,39 @@ def export_onnx(recommender: Recommender, path: Path, max_history: int) -> None:
         item.doc_string = ""
         del item.metadata_props[:]
     del model.graph.value_info[:]
-    _cut_to_top_k(model.graph)
+    _cut_to_top_k(model.graph, recommender.ranker.shares_FG().numpy())
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _cut_to_top_k(graph: onnx.GraphProto) -> None:
-    """Add the input top_k_1 and answer only the first top_k of the ranking."""
+def _cut_to_top_k(graph: onnx.GraphProto, shares_FG: npt.NDArray[np.float32]) -> None:
+    """Add the input top_k_1, answer only the first top_k of the ranking, and what each signal added to their scores."""
     graph.input.append(onnx.helper.make_tensor_value_info("top_k_1", onnx.TensorProto.INT64, [1]))
-    for name, value in (("first", 0), ("rank_axis", 1)):
-        graph.initializer.append(onnx.numpy_helper.from_array(np.array([value], dtype=np.int64), name))
+    constants = {"first_1": np.array([0]), "rank_axis_1": np.array([1]), "last_axis_1": np.array([2])}
+    for name, values in constants.items():
+        graph.initializer.append(onnx.numpy_helper.from_array(values.astype(np.int64), name))
+    graph.initializer.append(onnx.numpy_helper.from_array(shares_FG, "shares_FG"))
     del graph.output[:]
-    for ranked, cut, kind in zip(RANKED, OUTPUTS, (onnx.TensorProto.INT64, onnx.TensorProto.FLOAT), strict=True):
-        graph.node.append(onnx.helper.make_node("Slice", [ranked, "first", "top_k_1", "rank_axis"], [cut]))
-        graph.output.append(onnx.helper.make_tensor_value_info(cut, kind, ["B", "K"]))
+    index, score, place, standard = RANKED
+    node = onnx.helper.make_node
+    cut = ["first_1", "top_k_1", "rank_axis_1"]
+    graph.node.extend(
+        [
+            node("Slice", [index, *cut], ["article_index_BK"]),
+            node("Slice", [score, *cut], ["score_BK"]),
+            node("Slice", [place, *cut], ["place_BK"]),
+            node("Unsqueeze", ["place_BK", "last_axis_1"], ["place_BK1"]),
+            node("GatherND", [standard, "place_BK1"], ["standard_BKF"], batch_dims=1),
+            node("MatMul", ["standard_BKF", "shares_FG"], ["contribution_BKG"]),
+        ]
+    )
+    outputs = {
+        "article_index_BK": (onnx.TensorProto.INT64, ["B", "K"]),
+        "score_BK": (onnx.TensorProto.FLOAT, ["B", "K"]),
+        "contribution_BKG": (onnx.TensorProto.FLOAT, ["B", "K", shares_FG.shape[1]]),
+    }
+    for name, (kind, shape) in outputs.items():
+        graph.output.append(onnx.helper.make_tensor_value_info(name, kind, shape))
 
 
 def write_bundle_files(folder: Path, recommender: Recommender, shop: Shop, day: int, max_history: int) -> None:
@@ -94,7 +115,8 @@ def write_bundle_files(folder: Path, recommender: Recommender, shop: Shop, day: 
     export_onnx(recommender, folder / "model.onnx", max_history)
     signals = recommender.signals
     is_live = np.zeros(shop.catalogue.n_articles, dtype=np.bool_)
-    is_live[signals.live_N.numpy()] = True
+    live_N = signals.live_N1[:-1].numpy()
+    is_live[live_N] = True
     keys = np.array([customer_key(customer_id) for customer_id in shop.customer_ids], dtype=np.uint64)
     order = np.argsort(keys, kind="stable")
     clash = np.flatnonzero(keys[order][1:] == keys[order][:-1])
@@ -114,22 +136,59 @@ def write_bundle_files(folder: Path, recommender: Recommender, shop: Shop, day: 
         "history_articles": past.article[rows].astype(np.int32),
         "history_days": (past.day[rows] + first_day).astype(np.int32),
         "customer_segments": shop.segments[order],
+        "live_articles": live_N.astype(np.int32),
+        "segment_retrieval": signals.retrieval_SN1()[:, :-1].numpy(),
+        "article_prices": usual_prices(past),
     }
-    for name, values in arrays.items():
-        np.save(folder / f"{name}.npy", values, allow_pickle=False)
-    with (folder / "articles.jsonl").open("w", encoding="utf-8") as file:
-        for row in zip(
-            shop.catalogue.article_ids,
-            shop.catalogue.names,
-            shop.product_types,
-            shop.colours,
-            shop.index_groups,
-            strict=True,
-        ):
-            names = dict(zip(("article_id", "name", "product_type", "colour", "index_group"), row, strict=True))
-            file.write(json.dumps(names, ensure_ascii=False) + "\n")
+    attributes = {
+        "index_group": shop.index_groups,
+        "garment_group": shop.garment_groups,
+        "product_group": shop.product_groups,
+    }
+    names_of: dict[str, list[str]] = {}
+    for attribute, values in attributes.items():
+        names_of[attribute] = ["", *sorted({value for value in values if value})]
+        code = {name: number for number, name in enumerate(names_of[attribute])}
+        arrays[f"{attribute}s"] = np.array([code[value or ""] for value in values], dtype=np.int16)
+    (folder / "attributes.json").write_text(json.dumps(names_of, ensure_ascii=False) + "\n", encoding="utf-8")
+    arrays["article_offsets"] = _write_articles(folder / "articles.jsonl", shop)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
     golden = _golden_requests(recommender, shop, past, day, max_history)
     (folder / "golden.json").write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
+
+
+def usual_prices(past: Interactions) -> npt.NDArray[np.float32]:
+    """Mean price of each article in the 91 newest days that sold it, else in all of them; nan when never sold; [A]."""
+    newest = past.between(int(past.day.max(initial=0)) - 90, int(past.day.max(initial=0)) + 1)
+    prices_A = np.full(past.n_articles, np.nan, dtype=np.float32)
+    for rows in (past, newest):
+        n_sold = np.bincount(rows.article, minlength=past.n_articles)
+        total = np.bincount(rows.article, rows.price, past.n_articles)
+        sold = n_sold > 0
+        prices_A[sold] = (total[sold] / n_sold[sold]).astype(np.float32)
+    return prices_A
+
+
+def _write_articles(path: Path, shop: Shop) -> npt.NDArray[np.int64]:
+    """Write one line for each article; returns where each begins, in bytes; [A + 1]."""
+    fields = ("article_id", "name", "product_type", "colour", "index_group", "garment_group", "product_group")
+    columns = (
+        shop.catalogue.article_ids,
+        shop.catalogue.names,
+        shop.product_types,
+        shop.colours,
+        shop.index_groups,
+        shop.garment_groups,
+        shop.product_groups,
+    )
+    sizes = [0]
+    with path.open("wb") as file:
+        for row in zip(*columns, strict=True):
+            sizes.append(
+                file.write(json.dumps(dict(zip(fields, row, strict=True)), ensure_ascii=False).encode() + b"\n")
+            )
+    return np.cumsum(sizes, dtype=np.int64)
 
 
 def answer_with_torch(
@@ -144,10 +203,11 @@ def answer_with_torch(
     """Answer known customers without the serving engine: article_index and score, [B, k] each."""
     history = histories_of(past, customers, day, max_history)
     with torch.inference_mode():
-        index_BC, score_BC = recommender(
+        index_BC, score_BC, _, _ = recommender(
             torch.from_numpy(history.history_BL),
             torch.from_numpy(history.age_days_BL),
             torch.from_numpy(segments[customers].astype(np.int64)),
+            *recommender.signals.nothing_extra(),
         )
     return index_BC[:, :k].numpy(), score_BC[:, :k].numpy()
 

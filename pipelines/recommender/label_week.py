@@ -13,7 +13,7 @@ from pipelines.recommender.baselines import BASELINES
 from pipelines.recommender.histories import histories_of
 from pipelines.recommender.hyperparameters import Hyperparameters
 from pipelines.recommender.interactions import Bool, Float32, Int32, Int64, Interactions
-from pipelines.recommender.model import RANKER_FEATURES, Signals
+from pipelines.recommender.signals import RANKER_FEATURES, Signals
 from pipelines.recommender.tables import Tables
 
 BATCH = 8
@@ -60,12 +60,13 @@ def run_signals(
     """Retrieve candidates (article_index) [B, C] and their features [B, C, F] for one batch of customers."""
     history = histories_of(past, customers, day, max_history)
     with torch.inference_mode():
-        candidates_BC, features_BCF = signals(
+        candidates_BC, _, features_BCF = signals(
             torch.from_numpy(history.history_BL),
             torch.from_numpy(history.age_days_BL),
             torch.from_numpy(segments[customers].astype(np.int64)),
+            *signals.nothing_extra(),
         )
-        return signals.live_N[candidates_BC].numpy().astype(np.int32), features_BCF.numpy()
+        return signals.live_N1[candidates_BC].numpy().astype(np.int32), features_BCF.numpy()
 
 
 def buyers_of(bought: Interactions) -> tuple[Int32, Int64]:

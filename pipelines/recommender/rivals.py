@@ -11,6 +11,7 @@ from pipelines.recommender.evaluation import Outcome, outcome_of
 from pipelines.recommender.histories import histories_of
 from pipelines.recommender.interactions import Catalogue, Interactions
 from pipelines.recommender.label_week import LabelWeek, is_among, purchase_keys
+from pipelines.recommender.signals import NOT_ALLOWED
 
 MODEL_NAME, ARTICLES_NAME = "model.onnx", "article_ids.npy"
 BATCH = 16
@@ -39,6 +40,11 @@ def champion_outcome(
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(folder / MODEL_NAME), options, providers=["CPUExecutionProvider"])
+    (n_places,) = next(value.shape for value in session.get_inputs() if value.name == "penalty_N1")
+    unfiltered = {
+        "extra_pool_P": np.array([n_places - 1], dtype=np.int64),
+        "penalty_N1": np.append(np.zeros(n_places - 1, np.float32), np.float32(NOT_ALLOWED)),
+    }
     past = interactions.before(week.day)
     bought_keys = purchase_keys(interactions.between(week.day, week.day + horizon_days))
     hits_NK = np.zeros((len(week.customers_N), 12), dtype=np.bool_)
@@ -51,6 +57,7 @@ def champion_outcome(
             "age_days_BL": history.age_days_BL,
             "segment_B": segments[customers].astype(np.int64),
             "top_k_1": np.array([12], dtype=np.int64),
+            **unfiltered,
         }
         index_BK, _ = session.run(["article_index_BK", "score_BK"], feed)
         # A shop with fewer than 12 articles is answered with all of them; what is gone since is -1.

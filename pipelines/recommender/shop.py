@@ -32,13 +32,18 @@ class Shop:
     product_types: Sequence[str | None]
     colours: Sequence[str | None]
     index_groups: Sequence[str | None]
+    garment_groups: Sequence[str | None]
+    product_groups: Sequence[str | None]
 
 
 def read_shop(paths: Mapping[str, Path]) -> tuple[Shop, dict[str, Any]]:
     """Read INPUT_FILES (name → local path): the shop, and split.json as it is."""
     customers = pl.read_parquet(paths["customers.parquet"], columns=["customer_id", "age"])
     catalogue = read_catalogue(paths["articles.parquet"])
-    names = pl.read_parquet(paths["articles.parquet"], columns=["product_type", "colour_group", "index_group"])
+    names = pl.read_parquet(
+        paths["articles.parquet"],
+        columns=["product_type", "colour_group", "index_group", "garment_group", "product_group"],
+    )
     split: dict[str, Any] = json.loads(paths["split.json"].read_bytes())
     shop = Shop(
         interactions=read_interactions(paths["transactions.parquet"], len(customers), catalogue.n_articles),
@@ -49,5 +54,7 @@ def read_shop(paths: Mapping[str, Path]) -> tuple[Shop, dict[str, Any]]:
         product_types=names["product_type"].to_list(),
         colours=names["colour_group"].to_list(),
         index_groups=names["index_group"].to_list(),
+        garment_groups=names["garment_group"].to_list(),
+        product_groups=names["product_group"].to_list(),
     )
     return shop, split

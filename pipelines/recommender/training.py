@@ -16,7 +16,8 @@ from pipelines.recommender.fitting import Epoch, Fit, fit_ranker, ranked_hits, s
 from pipelines.recommender.hyperparameters import Hyperparameters
 from pipelines.recommender.interactions import Catalogue, Int32, Interactions
 from pipelines.recommender.label_week import LabelWeek, build_label_week, buyers_of
-from pipelines.recommender.model import Recommender, Signals
+from pipelines.recommender.model import Recommender
+from pipelines.recommender.signals import Signals
 from pipelines.recommender.tables import Tables, build_tables
 
 log = get_logger()

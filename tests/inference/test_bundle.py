@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 from inference.bundle import ArrayInvalid, ManifestInvalid, customer_key, load_bundle, seal_bundle, verify_bundle
-from tests.inference.tiny_bundle import LAST_DAY, MAX_HISTORY, customer_id, write_bundle, write_files
+from tests.inference.tiny_bundle import LAST_DAY, MAX_HISTORY, PARITY, customer_id, write_bundle, write_files
 
-FACTS = {"version": "v1", "cutoff_date": "2020-09-16", "trained_through": "2020-09-22", "max_history": MAX_HISTORY}
+FACTS = {
+    "version": "v1",
+    "cutoff_date": "2020-09-16",
+    "trained_through": "2020-09-22",
+    "max_history": MAX_HISTORY,
+    "parity": PARITY,
+}
 
 
 def test_customer_key_is_the_big_endian_blake2b_of_the_text() -> None:

@@ -20,9 +20,15 @@ from inference.bundle import (
     verify_bundle,
 )
 from inference.engine import Engine
-from tests.inference.tiny_bundle import write_bundle
+from tests.inference.tiny_bundle import MAX_HISTORY, PARITY, write_bundle
 
-FACTS = {"version": "v1", "cutoff_date": "2020-09-16", "trained_through": "2020-09-22", "max_history": 5}
+FACTS = {
+    "version": "v1",
+    "cutoff_date": "2020-09-16",
+    "trained_through": "2020-09-22",
+    "max_history": MAX_HISTORY,
+    "parity": PARITY,
+}
 
 
 @pytest.fixture
@@ -100,9 +106,9 @@ def test_a_link_out_of_the_folder_is_refused(bundle: Path, tmp_path: Path) -> No
         ("", "not JSON"),
         ("[]", "a JSON list, expected an object"),
         ("[" * 100_000, "not JSON"),
-        ("{}", "format_version None, this server reads 1"),
-        ('{"format_version": 2}', "format_version 2, this server reads 1; serve it with the release that made it"),
-        ('{"format_version": 1}', "version: Field required.*files: Field required"),
+        ("{}", "format_version None, this server reads 2"),
+        ('{"format_version": 1}', "format_version 1, this server reads 2; serve it with the release that made it"),
+        ('{"format_version": 2}', "version: Field required.*files: Field required"),
         (" " * (2 << 20), "2,097,152 bytes, at most 1,048,576"),
     ],
 )
@@ -233,6 +239,7 @@ def test_a_graph_that_recommends_articles_that_are_not_live_is_refused_when_load
     replace_weights(bundle, np.zeros_like)  # the mask went with the weights
     live_last = np.load(bundle / "is_live.npy")[::-1].copy()
     np.save(bundle / "is_live.npy", live_last)
+    np.save(bundle / "live_articles.npy", np.flatnonzero(live_last).astype(np.int32))
     seal_bundle(bundle, FACTS)
     with pytest.raises(GraphRefused, match="answers articles that are not live"):
         Engine(load_bundle(bundle))
@@ -266,6 +273,24 @@ def test_golden_requests_that_are_none_are_refused(bundle: Path) -> None:
 
 def test_a_segment_that_the_graph_does_not_know_is_refused(bundle: Path) -> None:
     np.save(bundle / "customer_segments.npy", np.array([1, 200], np.uint8))
+    with pytest.raises(BundleError, match="expected at least 201 segments by 30 articles"):
+        seal_bundle(bundle, FACTS)
+    np.save(bundle / "segment_retrieval.npy", np.zeros((201, 30), np.float32))
     seal_bundle(bundle, FACTS)
     with pytest.raises(GraphRefused, match=r"it fails for the segments \[1, 200\]"):
         Engine(load_bundle(bundle)).certify()
+
+
+@pytest.mark.parametrize(
+    ("parity", "message"),
+    [
+        (None, "no parity certificate.*only training can certify"),
+        (PARITY | {"top_12_overlap": 0.98}, "parity.top_12_overlap: Input should be greater than or equal to 0.995"),
+        (PARITY | {"largest_score_gap": 3.0}, "parity.largest_score_gap: Input should be less than"),
+        ({"n_customers": 2}, "parity.top_12_overlap: Field required"),
+    ],
+)
+def test_a_bundle_without_a_valid_certificate_is_refused(bundle: Path, parity: Any, message: str) -> None:
+    edit_manifest(bundle, lambda manifest: manifest.update(parity=parity))
+    with pytest.raises(BundleError, match=message):
+        verify_bundle(bundle)

@@ -19,6 +19,7 @@ TRAINED_THROUGH = dt.date(2020, 9, 22)
 LAST_DAY = (TRAINED_THROUGH - dt.date(1970, 1, 1)).days
 N_SEGMENTS = 3
 MAX_HISTORY = 5
+PARITY = {"n_customers": 2, "top_12_overlap": 1.0, "largest_score_gap": 0.0}
 
 
 def article_id(index: int) -> str:
@@ -46,7 +47,8 @@ def write_bundle(
     """
     write_files(folder, n_articles=n_articles, n_live=n_live, histories=histories, best=best, seed=seed)
     sealed = {"version": version, "cutoff_date": "2020-09-16", "trained_through": TRAINED_THROUGH.isoformat()}
-    sealed |= {"max_history": MAX_HISTORY, "metrics": {"map_at_12": 0.03}, **(facts or {})}
+    sealed |= {"max_history": MAX_HISTORY, "metrics": {"map_at_12": 0.03}, "parity": PARITY}
+    sealed |= {"signals": ["all"], **(facts or {})}
     seal_bundle(folder, sealed)
     write_golden(folder, list(histories or DEFAULT_HISTORIES))
     seal_bundle(folder, sealed)
@@ -85,8 +87,21 @@ def write_files(
     popularity_SA = np.stack([np.roll(popularity, 3 * segment) for segment in range(N_SEGMENTS)])
     popularity_SA[:, best] = 2.0
     save(build_model(popularity_SA, is_live), folder / "model.onnx")
-    names = [{"article_id": article_id(i), "name": f"Article {i}"} for i in range(n_articles)]
-    (folder / "articles.jsonl").write_text("".join(json.dumps(name) + "\n" for name in names))
+    np.save(folder / "live_articles.npy", np.arange(n_live, dtype=np.int32))
+    np.save(folder / "segment_retrieval.npy", popularity_SA[:, :n_live])
+    np.save(folder / "article_prices.npy", (np.arange(n_articles) + 1).astype(np.float32))
+    groups = {"index_group": 2, "garment_group": 3, "product_group": 4}
+    for name, n_values in groups.items():
+        np.save(folder / f"{name}s.npy", (1 + np.arange(n_articles) % n_values).astype(np.int16))
+    (folder / "attributes.json").write_text(
+        json.dumps({name: ["", *(f"{name} {i}" for i in range(n_values))] for name, n_values in groups.items()})
+    )
+    lines = [
+        json.dumps({"article_id": article_id(i), "name": f"Article {i}", "index_group": f"index_group {i % 2}"}) + "\n"
+        for i in range(n_articles)
+    ]
+    (folder / "articles.jsonl").write_text("".join(lines))
+    np.save(folder / "article_offsets.npy", np.cumsum([0, *map(len, lines)], dtype=np.int64))
     (folder / "golden.json").write_text("[]")
 
 
@@ -108,7 +123,8 @@ def build_model(popularity_SA: np.ndarray, is_live: np.ndarray) -> Any:
         "ten": np.array(10.0, np.float32),
         "one": np.array(1.0, np.float32),
         "zero": np.array([0], np.int64),
-        "n_articles_1": np.array([n_articles], np.int64),
+        "n_live_1": np.array([int(is_live.sum())], np.int64),
+        "last": np.array([2], np.int64),
         "axis": np.array([1], np.int64),
         "n_live": np.array([int(is_live.sum())], np.int64),
     }
@@ -117,9 +133,13 @@ def build_model(popularity_SA: np.ndarray, is_live: np.ndarray) -> Any:
         helper.make_node("Max", ["age_days_BL", "one"], ["age"]),
         helper.make_node("Div", ["ten", "age"], ["lift"]),
         helper.make_node("ScatterElements", ["base", "history_BL", "lift"], ["lifted"], axis=1, reduction="add"),
-        helper.make_node("Slice", ["lifted", "zero", "n_articles_1", "axis"], ["score"]),
+        # The live articles are the first ones, so that their positions are their indexes; the extra pool adds nothing.
+        helper.make_node("Slice", ["lifted", "zero", "n_live_1", "axis"], ["live_score"]),
+        helper.make_node("Slice", ["penalty_N1", "zero", "n_live_1", "zero"], ["penalty"]),
+        helper.make_node("Add", ["live_score", "penalty"], ["score"]),
         helper.make_node("Min", ["top_k_1", "n_live"], ["k"]),
         helper.make_node("TopK", ["score", "k"], ["score_BK", "article_index_BK"], axis=1),
+        helper.make_node("Unsqueeze", ["score_BK", "last"], ["contribution_BKG"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -128,11 +148,14 @@ def build_model(popularity_SA: np.ndarray, is_live: np.ndarray) -> Any:
             helper.make_tensor_value_info("history_BL", TensorProto.INT64, ["B", "L"]),
             helper.make_tensor_value_info("age_days_BL", TensorProto.FLOAT, ["B", "L"]),
             helper.make_tensor_value_info("segment_B", TensorProto.INT64, ["B"]),
+            helper.make_tensor_value_info("extra_pool_P", TensorProto.INT64, ["P"]),
+            helper.make_tensor_value_info("penalty_N1", TensorProto.FLOAT, [int(is_live.sum()) + 1]),
             helper.make_tensor_value_info("top_k_1", TensorProto.INT64, [1]),
         ],
         [
             helper.make_tensor_value_info("article_index_BK", TensorProto.INT64, ["B", "K"]),
             helper.make_tensor_value_info("score_BK", TensorProto.FLOAT, ["B", "K"]),
+            helper.make_tensor_value_info("contribution_BKG", TensorProto.FLOAT, ["B", "K", 1]),
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )

@@ -66,6 +66,8 @@ def shop_of(
         product_types=[None] * n_articles,
         colours=[None] * n_articles,
         index_groups=[None] * n_articles,
+        garment_groups=[None] * n_articles,
+        product_groups=[None] * n_articles,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 
 from inference.bundle import load_bundle
 from inference.engine import Engine, Request
+from inference.onnx_file import INPUTS, OUTPUTS
 from pipelines.errors import ArtefactError
 from pipelines.recommender.evaluation import Outcome
 from pipelines.recommender.export import answer_with_torch, certify_parity, write_bundle_files
@@ -82,7 +83,7 @@ def test_always_top_k_distinct_articles_best_first(exported: Exported, top_k: in
         Request(article_ids=known * 3, top_k=top_k),
         Request(article_ids=["9999999999", known[-1], "x"], top_k=top_k, exclude_purchased=exclude_purchased),
     ]
-    live = {known[index] for index in exported.recommender.signals.live_N.tolist()}
+    live = {known[index] for index in exported.recommender.signals.live_N1[:-1].tolist()}
     for request, answer in zip(requests, exported.engine.recommend_batch(requests), strict=True):
         assert len(set(answer.article_ids)) == len(answer.article_ids) == top_k, request
         assert set(answer.article_ids) <= live
@@ -122,7 +123,11 @@ def test_histories_are_the_newest_purchases_in_order(exported: Exported) -> None
 def test_every_article_has_its_line_of_names(exported: Exported) -> None:
     lines = [json.loads(line) for line in (exported.folder / "articles.jsonl").read_text().splitlines()]
     assert [line["article_id"] for line in lines] == exported.shop.catalogue.article_ids
-    assert set(lines[0]) == {"article_id", "name", "product_type", "colour", "index_group"}
+    groups = {"index_group", "garment_group", "product_group"}
+    assert set(lines[0]) == {"article_id", "name", "product_type", "colour"} | groups
+    starts = np.load(exported.folder / "article_offsets.npy")
+    text = (exported.folder / "articles.jsonl").read_bytes()
+    assert json.loads(text[starts[3] : starts[4]])["article_id"] == exported.shop.catalogue.article_ids[3]
 
 
 def test_golden_requests_reach_from_no_history_to_the_longest(exported: Exported) -> None:
@@ -137,8 +142,8 @@ def test_the_graph_says_nothing_of_the_machine_that_made_it(exported: Exported) 
     model = onnx.load(exported.folder / "model.onnx")
     assert b".py" not in (exported.folder / "model.onnx").read_bytes()
     assert not model.metadata_props
-    assert [value.name for value in model.graph.input] == ["history_BL", "age_days_BL", "segment_B", "top_k_1"]
-    assert [value.name for value in model.graph.output] == ["article_index_BK", "score_BK"]
+    assert [value.name for value in model.graph.input] == list(INPUTS)
+    assert [value.name for value in model.graph.output] == list(OUTPUTS)
 
 
 def test_a_shop_with_one_article_is_answered_with_it(exported_tiny: Exported) -> None:

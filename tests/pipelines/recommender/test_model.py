@@ -8,8 +8,9 @@ import torch
 
 from pipelines.recommender.histories import histories_of
 from pipelines.recommender.label_week import run_signals
-from pipelines.recommender.model import FEATURE_GROUPS, RANKER_FEATURES, Ranker, Recommender, Signals
+from pipelines.recommender.model import FEATURE_GROUPS, Ranker, Recommender
 from pipelines.recommender.shop import Shop
+from pipelines.recommender.signals import NOT_ALLOWED, RANKER_FEATURES, Signals
 from pipelines.recommender.tables import build_tables
 from tests.pipelines.recommender.small_shop import (
     KNOBS,
@@ -70,7 +71,7 @@ def test_histories_of_a_shop_without_a_sale_are_one_column_of_padding() -> None:
 
 def test_every_customer_gets_distinct_live_candidates_and_finite_features(shop: Shop, signals: Signals) -> None:
     articles_BC, features_BCF = describe(signals, shop, list(range(40)))
-    live = set(signals.live_N.tolist())
+    live = set(signals.live_N1[:-1].tolist())
     assert features_BCF.shape == (*articles_BC.shape, len(RANKER_FEATURES))
     assert np.isfinite(features_BCF).all()
     for row in articles_BC.tolist():
@@ -81,7 +82,7 @@ def test_every_customer_gets_distinct_live_candidates_and_finite_features(shop: 
 def test_what_a_customer_bought_is_always_a_candidate() -> None:
     shop = random_shop(n_articles=600, n=6000)  # more live articles than candidates
     signals = signals_of(shop, n_candidates=164)
-    live = set(signals.live_N.tolist())
+    live = set(signals.live_N1[:-1].tolist())
     assert len(live) > 164
     articles_BC, _ = describe(signals, shop, list(range(40)))
     past = shop.interactions.before(DAY)
@@ -168,16 +169,36 @@ def test_the_answer_is_ranked_distinct_and_live(shop: Shop, signals: Signals, hi
     recommender = Recommender(signals, ranker_of(hidden=hidden)).eval()
     history = histories_of(shop.interactions.before(DAY), np.arange(40, dtype=np.int32), DAY, 64)
     with torch.inference_mode():
-        index_BK, score_BK = recommender(
+        index_BK, score_BK, _, _ = recommender(
             torch.from_numpy(history.history_BL),
             torch.from_numpy(history.age_days_BL),
             torch.from_numpy(shop.segments.astype(np.int64)),
+            *signals.nothing_extra(),
         )
-    live = set(signals.live_N.tolist())
+    live = set(signals.live_N1[:-1].tolist())
     assert (score_BK.diff(dim=1) <= 0).all()
     for row in index_BK.tolist():
         assert len(set(row)) == len(row) == 256
         assert set(row) <= live
+
+
+def test_what_is_not_allowed_is_never_answered_and_the_extra_pool_takes_its_place(shop: Shop, signals: Signals) -> None:
+    recommender = Recommender(signals, ranker_of(hidden=0)).eval()
+    history = histories_of(shop.interactions.before(DAY), np.arange(40, dtype=np.int32), DAY, 64)
+    allowed_N = torch.arange(signals.n_live) % 7 == 0
+    penalty_N1 = torch.where(allowed_N, 0.0, NOT_ALLOWED)
+    with torch.inference_mode():
+        index_BK, score_BK, _, _ = recommender(
+            torch.from_numpy(history.history_BL),
+            torch.from_numpy(history.age_days_BL),
+            torch.from_numpy(shop.segments.astype(np.int64)),
+            allowed_N.nonzero()[:, 0],
+            torch.cat([penalty_N1, torch.tensor([NOT_ALLOWED])]),
+        )
+    allowed = set(signals.live_N1[:-1][allowed_N].tolist())
+    for indexes, scores in zip(index_BK.tolist(), score_BK.tolist(), strict=True):
+        answers = [index for index, score in zip(indexes, scores, strict=True) if score > NOT_ALLOWED / 2]
+        assert sorted(answers) == sorted(allowed)
 
 
 def test_an_article_bought_a_thousand_times_keeps_its_features_finite(shop: Shop) -> None:
