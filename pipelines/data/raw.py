@@ -33,6 +33,9 @@ PARSERS = 2  # parsing and hashing run beside the writer; more would only hold m
 BATCH_ROWS = 131_072
 
 
+MAX_VARIANTS = 20  # mean articles of a product; H&M has 2.2
+
+
 @dataclass(slots=True)
 class Counts:
     """What was read, by file, and what was mended on the way."""
@@ -53,7 +56,7 @@ def write_raw(
     articles, bad_articles = _table(source, "articles", ARTICLE_COLUMNS, scratch, replay, counts)
     customers, bad_customers = _table(source, "customers", CUSTOMER_COLUMNS, scratch, replay, counts)
     if articles["product_code"].null_count() == len(articles):
-        articles = articles.with_columns(product_code=pl.col("article_id").str.slice(0, 7))
+        articles = articles.with_columns(product_code=_product_codes(articles["article_id"]))
     articles.write_parquet(out / "articles.parquet")
     customers.write_parquet(out / "customers.parquet")
     own_columns = [*TRANSACTION_COLUMNS]
@@ -276,3 +279,11 @@ def to_typed(good: pl.DataFrame) -> pa.Table:
         for name, column, wanted in zip(table.column_names, table.columns, TRANSACTION_SCHEMA.types, strict=True)
     ]
     return pa.table(columns, schema=TRANSACTION_SCHEMA)
+
+
+def _product_codes(article_ids: pl.Series) -> pl.Series:
+    """Take the first 7 of 10 digits for the product, as H&M numbers its articles; where they hold no colour variants
+    (ids that just count up would make products of 1,000 articles) every article is a product of its own.
+    """
+    prefixes = article_ids.str.slice(0, 7)
+    return prefixes if len(prefixes) <= MAX_VARIANTS * prefixes.n_unique() else article_ids

@@ -83,8 +83,9 @@ def find_silences(n_rows_per_day: Counts, clump: float) -> list[Silence]:
 def recent_ratios(n_rows_per_day: Counts, clump: float) -> list[VolumeRatio]:
     """Compare the last week, and each of its days, with the median of the same weekdays in the weeks before.
 
-    The week comes first; days on which the shop usually sells nothing are left out. A difference is significant when
-    chance and clumps do not explain it.
+    The week comes first; days on which the shop usually sells nothing are left out, and so are days without a single
+    sale, such as Christmas: find_silences judges those. A difference is significant when chance and clumps do not
+    explain it.
     """
     n_days = len(n_rows_per_day)
     n_weeks = min(n_days // 7 - 1, TRAILING_WEEKS)
@@ -93,7 +94,7 @@ def recent_ratios(n_rows_per_day: Counts, clump: float) -> list[VolumeRatio]:
     by_week = n_rows_per_day[n_days - 7 * (n_weeks + 1) :].reshape(n_weeks + 1, 7)
     before, last = by_week[:-1], by_week[-1]
     compared = [(n_days - 7, 7, last.sum(), np.median(before.sum(axis=1)))]
-    compared += [(n_days - 7 + day, 1, last[day], np.median(before[:, day])) for day in range(7)]
+    compared += [(n_days - 7 + day, 1, last[day], np.median(before[:, day])) for day in np.flatnonzero(last).tolist()]
     return [
         VolumeRatio(
             start_day=start_day,

@@ -72,6 +72,15 @@ def test_a_collapse_is_significant_in_a_large_shop() -> None:
     ] * 2
 
 
+def test_a_day_on_which_the_shop_was_closed_is_a_silence_and_no_collapse() -> None:
+    per_day = 100 * weeks_of(12)
+    per_day[-4] = 0
+    start_days = [found.start_day for found in recent_ratios(per_day, clump=6.0) if found.n_days == 1]
+    assert len(per_day) - 4 not in start_days
+    assert len(start_days) == 5
+    assert [(found.start_day, found.n_days) for found in find_silences(per_day, 6.0)] == [(len(per_day) - 4, 1)]
+
+
 def test_too_few_weeks_are_not_compared() -> None:
     assert recent_ratios(weeks_of(4), clump=1.0) == []
     assert len(recent_ratios(weeks_of(5), clump=1.0)) == 7
