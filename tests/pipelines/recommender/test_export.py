@@ -110,7 +110,7 @@ def test_histories_are_the_newest_purchases_in_order(exported: Exported) -> None
     bundle = load_bundle(exported.folder)
     past = exported.shop.interactions
     for customer in (0, 40, 41):
-        position = exported.engine._customer_position(exported.shop.customer_ids[customer])
+        position = exported.engine.customer_position(exported.shop.customer_ids[customer])
         assert position is not None
         start, end = bundle.customer_offsets[position : position + 2]
         own = slice(past.offsets[customer], past.offsets[customer + 1])

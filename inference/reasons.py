@@ -1,0 +1,146 @@
+"""Say in a merchandiser's words why an article is answered, from what the graph says that each signal added.
+
+What is said of a purchase is read from the history itself; the signals only decide what is worth saying.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+PRODUCT_CODE_LENGTH = 7  # an article_id is its product's code and three digits for the colour
+MIN_SHARE = 0.25  # of the strongest signal: less is not worth saying
+MAX_REASONS = 2
+# What happened to this customer says more than what is true of everybody, so it is said first.
+ABOUT_PURCHASES = ("repurchase", "variant", "copurchase")
+
+# As pipelines.recommender.tables draws them: 0 unknown, 1..5 by age, 6 known without an age.
+SEGMENTS = (
+    "",
+    "customers under 25",
+    "customers of 25 to 34",
+    "customers of 35 to 44",
+    "customers of 45 to 54",
+    "customers of 55 and above",
+    "customers whose age is not known",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One answered article: what it is, why it is there, and what each signal added to its score."""
+
+    article_id: str
+    name: str | None
+    product_type: str | None
+    colour: str | None
+    reason: str
+    signals: dict[str, float]
+    """Signal group → what it added, relative to the mean candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What is known of the customer, for all articles of one answer."""
+
+    bought: Mapping[str, Sequence[int]]
+    """article_id → ages in days of its purchases, of those that the model read"""
+    segment: int
+    name_of: Callable[[str], str | None]
+    partner_of: Mapping[str, str] = field(default_factory=dict)
+    """answered article_id → the article_id bought before that it is most often bought with"""
+    usual: frozenset[tuple[str, str]] = frozenset()
+    """(attribute, value) of what was bought, such as ("product_type", "Dress")"""
+
+
+def give_reason(facts: Mapping[str, Any], signals: Mapping[str, float], context: Context) -> str:
+    """Write at most two reasons, the more telling first.
+
+    >>> give_reason({"article_id": "0706016001"}, {"repurchase": 2.0}, Context({"0706016001": [12]}, 0, lambda _: None))
+    'bought 12 days ago'
+    """
+    strongest = max(signals.values(), default=0.0)
+    worth = [name for name, value in signals.items() if value > 0 and value >= MIN_SHARE * strongest]
+    worth.sort(key=lambda name: (name not in ABOUT_PURCHASES, -signals[name]))
+    said: list[str] = []
+    for name in worth:
+        text = _SAY[name](facts, context) if name in _SAY else None
+        if text is not None and text not in said:
+            said.append(text)
+        if len(said) == MAX_REASONS:
+            break
+    return ", ".join(said) if said else "popular at the moment"
+
+
+def days_ago(age_days: int) -> str:
+    """Say an age as people do.
+
+    >>> days_ago(1), days_ago(12), days_ago(70), days_ago(400)
+    ('yesterday', '12 days ago', '10 weeks ago', '13 months ago')
+    """
+    if age_days <= 1:
+        return "yesterday"
+    if age_days < 28:
+        return f"{age_days} days ago"
+    if age_days < 90:
+        return f"{round(age_days / 7)} weeks ago"
+    return f"{round(age_days / 30.4)} months ago"
+
+
+def segment_words(segment: int) -> str | None:
+    """Say whom a segment holds; None for the unknown."""
+    return (SEGMENTS[segment] or None) if segment < len(SEGMENTS) else None
+
+
+def _repurchase(facts: Mapping[str, Any], context: Context) -> str | None:
+    ages = context.bought.get(facts["article_id"])
+    if not ages:
+        return None
+    times = {1: "bought", 2: "bought twice, last"}.get(len(ages), f"bought {len(ages)} times, last")
+    return f"{times} {days_ago(min(ages))}"
+
+
+def _variant(facts: Mapping[str, Any], context: Context) -> str | None:
+    code = facts["article_id"][:PRODUCT_CODE_LENGTH]
+    others = [other for other in context.bought if other.startswith(code) and other != facts["article_id"]]
+    if not others:
+        return None
+    newest = min(others, key=lambda other: min(context.bought[other]))
+    name = context.name_of(newest) or f"article {newest}"
+    return f"another colour of {name}, bought {days_ago(min(context.bought[newest]))}"
+
+
+def _copurchase(facts: Mapping[str, Any], context: Context) -> str | None:
+    partner = context.partner_of.get(facts["article_id"])
+    if partner is None:
+        return None
+    return f"often bought with {context.name_of(partner) or f'article {partner}'}"
+
+
+def _affinity(facts: Mapping[str, Any], context: Context) -> str | None:
+    kind, colour, group = (facts.get(name) for name in ("product_type", "colour", "index_group"))
+    if kind and ("product_type", kind) in context.usual:
+        both = f"{colour.lower()} " if colour and ("colour", colour) in context.usual else ""
+        return f"like the {both}{kind.lower()} bought before" if both else f"{kind.lower()} was bought before"
+    if colour and ("colour", colour) in context.usual:
+        return f"{colour.lower()} was bought before"
+    if group and ("index_group", group) in context.usual:
+        return f"{group} is where purchases were made"
+    return None
+
+
+def _segment(_: Mapping[str, Any], context: Context) -> str | None:
+    words = segment_words(context.segment)
+    return f"popular with {words}" if words else "popular with everybody"
+
+
+_SAY: dict[str, Callable[[Mapping[str, Any], Context], str | None]] = {
+    "repurchase": _repurchase,
+    "variant": _variant,
+    "copurchase": _copurchase,
+    "affinity": _affinity,
+    "price": lambda _, context: "at the price usually paid" if context.bought else None,
+    "segment": _segment,
+    "freshness": lambda *_: "new, or selling more than before",
+    "popularity": lambda *_: "a best seller now",
+    "sequence": lambda _, context: "follows from what was bought last" if context.bought else None,
+}

@@ -1,0 +1,102 @@
+"""The shop's rules as data: what is not to be shown, what is placed by hand, how much of one thing, what comes again.
+
+{"out_of_stock": ["0706016001"], "blocked": [],
+ "pins": [{"article_id": "0372860002", "position": 1, "index_group": "Ladieswear", "until": "2020-10-04"}],
+ "caps": {"Jersey Basic": 3},
+ "repurchase": {"Shoes": "never", "Garment Upper body": 30}}
+"""
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError, model_validator
+
+MAX_RULES_BYTES = 4 << 20  # 300,000 article_ids
+MAX_POSITION = 100
+
+Days = Annotated[StrictInt, Field(ge=1, le=36_500)]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
+ArticleId = Annotated[StrictStr, Field(min_length=10, max_length=10)]
+
+
+class RulesInvalid(ValueError):
+    """A rules file that is refused, with the reason; the rules before it stay."""
+
+
+class Pin(BaseModel):
+    """An article that stands at a position of every answer that it fits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    article_id: ArticleId
+    position: Annotated[StrictInt, Field(ge=1, le=MAX_POSITION)]
+    """From 1; an answer that is shorter does not show it."""
+    index_group: Name | None = None
+    """Only for requests that filter by this group, or whose purchases are mostly of it."""
+    since: dt.date | None = Field(None, alias="from")
+    until: dt.date | None = None
+    """Both days count, in UTC."""
+
+    def is_current(self, today: dt.date) -> bool:
+        """Say whether today is within its days."""
+        return (self.since is None or self.since <= today) and (self.until is None or today <= self.until)
+
+
+class Rules(BaseModel):
+    """What a rules file says; every part may be left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out_of_stock: list[ArticleId] = []
+    blocked: list[ArticleId] = []
+    """Both are never answered; two lists, because two systems write them."""
+    pins: Annotated[list[Pin], Field(max_length=1000)] = []
+    caps: dict[Name, Annotated[StrictInt, Field(ge=0, le=100)]] = {}
+    """Garment group → at most so many articles of it in an answer."""
+    repurchase: dict[Name, Literal["never", "always"] | Days] = {}
+    """Product group → whether what was bought may be answered again: never, always, or after so many days."""
+
+    @model_validator(mode="after")
+    def _check_pins(self) -> "Rules":
+        taken: dict[tuple[int, str | None], Pin] = {}
+        for pin in self.pins:
+            if pin.since is not None and pin.until is not None and pin.since > pin.until:
+                raise ValueError(f"the pin of {pin.article_id} ends on {pin.until}, before it begins on {pin.since}")
+            other = taken.setdefault((pin.position, pin.index_group), pin)
+            if other is not pin and _overlap(pin, other):
+                raise ValueError(
+                    f"{other.article_id} and {pin.article_id} are both pinned to position {pin.position}"
+                    f"{f' of {pin.index_group}' if pin.index_group else ''} on the same days"
+                )
+        return self
+
+
+def _overlap(one: Pin, other: Pin) -> bool:
+    first = max(one.since or dt.date.min, other.since or dt.date.min)
+    return first <= min(one.until or dt.date.max, other.until or dt.date.max)
+
+
+@dataclass(frozen=True, slots=True)
+class RulesVersion:
+    """Rules that were read, and the hash of the file that they were read from."""
+
+    rules: Rules = field(default_factory=lambda: Rules())
+    version: str = ""
+
+    def __bool__(self) -> bool:
+        """Say whether there is anything to obey."""
+        return self.rules != Rules()
+
+
+def parse_rules(text: bytes) -> RulesVersion:
+    """Check the bytes of a rules file; RulesInvalid names every fault of the first ten."""
+    if len(text) > MAX_RULES_BYTES:
+        raise RulesInvalid(f"larger than {MAX_RULES_BYTES:,} bytes")
+    try:
+        rules = Rules.model_validate_json(text)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors()[:10]]
+        raise RulesInvalid("; ".join(faults)) from error
+    return RulesVersion(rules, hashlib.sha256(text).hexdigest()[:12])
