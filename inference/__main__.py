@@ -5,16 +5,19 @@ import signal
 import socket
 import sys
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: it starts a thread per host processor otherwise
+
 import uvicorn
 
 from inference.app import create_service
+from inference.draining import DrainingServer
 from inference.errors import SettingsInvalid
+from inference.limits import count_processors, read_memory
+from inference.protocol import KEEP_ALIVE_S, Connection
 from inference.settings import Settings, read_settings
 from inference.telemetry import configure_logging, get_logger
 
 BACKLOG = 2048
-# A load balancer closes idle connections after 60 s; whoever closes first must not be the server.
-KEEP_ALIVE_S = 75
 # Shorter than the 30 s that Kubernetes waits before it kills.
 DRAIN_S = 20
 
@@ -24,16 +27,29 @@ def main() -> None:
     try:
         settings = read_settings()
         configure_logging(settings.log_level)
-        listener = _listen(settings)
+        listener = _listen(settings, settings.api_port, "API_PORT")
+        listeners = [listener]
+        if settings.metrics_port is not None:
+            listeners.append(_listen(settings, settings.metrics_port, "METRICS_PORT"))
+        service = create_service(settings, metrics_port=listeners[-1].getsockname()[1] if listeners[1:] else None)
     except SettingsInvalid as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     host, port = listener.getsockname()[:2]
-    get_logger().info("listening", host=host, port=port, model_uri=settings.model_uri)
+    memory = read_memory()
+    get_logger().info(
+        "listening",
+        host=host,
+        port=port,
+        metrics_port=listeners[-1].getsockname()[1] if listeners[1:] else None,
+        model_uri=settings.model_uri,
+        processors=count_processors(),
+        memory_limit_bytes=memory.limit_bytes if memory else None,
+    )
     config = uvicorn.Config(
-        create_service(settings),
+        service,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -45,18 +61,21 @@ def main() -> None:
     # uvicorn raises the signal again when it has drained; a drained server has done its job, so it ends with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listener])
+    server = DrainingServer(
+        config, service.refused_early, drain_seconds=settings.drain_seconds, on_drain=service.start_draining
+    )
+    server.run(sockets=listeners)
     get_logger().info("drained")
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(settings: Settings, port: int, name: str) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
-        return socket.create_server((settings.api_host, settings.api_port), family=family, backlog=BACKLOG)
+        return socket.create_server((settings.api_host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)  # create_server adds the address to its own
         raise SettingsInvalid(
-            f"API_HOST={settings.api_host} API_PORT={settings.api_port}: cannot listen there ({reason}); "
+            f"API_HOST={settings.api_host} {name}={port}: cannot listen there ({reason}); "
             "take another port, or 0 for a free one"
         ) from error
 

@@ -87,6 +87,12 @@ class HealthResponse(BaseModel):
     last_refusal: str | None = Field(description="Why the newest champion is not the one that answers, if so.")
 
 
+class LiveResponse(BaseModel):
+    """The process works."""
+
+    status: Literal["ok"] = "ok"
+
+
 # status → what it means, and the code and message of an example
 _FAULTS = {
     400: ("The body is not JSON, or a key is given twice.", "duplicate_key", "'top_k' is given twice"),

@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from inference.api import HealthResponse, documented, fault
+from inference.api import HealthResponse, LiveResponse, documented, fault
 from inference.batching import Batcher
 from inference.champion import open_source
 from inference.errors import RequestRefused
@@ -35,20 +35,25 @@ also in `X-Request-ID` and in the log.
 CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-def create_service(settings: Settings) -> Service:
+def create_service(settings: Settings, *, metrics_port: int | None = None) -> Service:
     """Build the ASGI application; following the champion begins with its lifespan."""
     metrics = Metrics()
     source = open_source(settings.model_uri, settings.model_cache)
     swap = Swap(source, metrics, poll_seconds=settings.model_poll_seconds)
-    batcher = Batcher(swap.live, metrics.batch_size.observe)
-    return Service(create_app(swap, metrics), batcher, metrics, access_log_share=settings.access_log_share)
+    batcher = Batcher(swap.live, metrics.batch_size.observe, swap.failed)
+    metrics.watch("requests_waiting", "Requests in the queue for the graph.", lambda: len(batcher))
+    app = create_app(swap, metrics)
+    return Service(app, batcher, metrics, access_log_share=settings.access_log_share, metrics_port=metrics_port)
 
 
 def create_app(swap: Swap, metrics: Metrics) -> FastAPI:
     """Everything but predictions."""
 
+    following: asyncio.Task[None] | None = None
+
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        nonlocal following
         following = asyncio.create_task(swap.follow())
         yield
         following.cancel()
@@ -75,6 +80,17 @@ def create_app(swap: Swap, metrics: Metrics) -> FastAPI:
             loaded_at=live.loaded_at,
             last_refusal=swap.reason or None,
         )
+
+    @app.get("/livez", tags=["operation"], summary="Say whether this process should be left alone")
+    async def livez() -> LiveResponse:
+        """Answer 200 while requests are answered and champions followed, with or without a model."""
+        if following is None or following.done():
+            raise RequestRefused(503, "not_following", "no champion is followed any more; start the server again")
+        return LiveResponse()
+
+    # Load balancers ask with HEAD; it is answered as GET is, without the body.
+    app.add_api_route("/healthz", healthz, methods=["HEAD"], include_in_schema=False)
+    app.add_api_route("/livez", livez, methods=["HEAD"], include_in_schema=False)
 
     @app.get("/metrics", response_class=Response, tags=["operation"], summary="Figures for Prometheus")
     async def read_metrics() -> Response:

@@ -2,19 +2,26 @@
 
 import asyncio
 import hashlib
+import http.client
 import json
+import os
+import ssl
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
+from inference.cache import CHAMPION_NAME, last_champion, registry_folder
 from inference.errors import BundleError, FetchFailed, ManifestInvalid
 from inference.manifest import MANIFEST_NAME, SAFE_NAME
+from inference.origin import FolderOrigin
 
-CHAMPION_NAME = "champion.json"
 MAX_CHAMPION_BYTES = 1 << 16  # real ones have a few hundred bytes
 FETCH_TIMEOUT_S = 900  # 120 MB over 1 Mbit/s
+POLL_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +30,11 @@ class Champion:
 
     fingerprint: str
     folder: Path | None = None
-    """None when the fingerprint was known already, or when the bundle was refused."""
-    is_verified: bool = False
+    """Verified and ready to load; None when the fingerprint was known already, or when the bundle was refused."""
     refusal: BundleError | None = None
     warning: str | None = None
+    is_remembered: bool = False
+    """From the cache: the registry has not been asked yet."""
 
 
 class Source(Protocol):
@@ -40,9 +48,8 @@ class Source(Protocol):
 
 def open_source(uri: str, cache: Path) -> Source:
     """Tell by its form what MODEL_URI names."""
-    if uri.startswith("s3://"):
-        return S3Registry(uri.rstrip("/"), cache)
-    return Folder(Path(uri.removeprefix("file://")))
+    uri = uri.rstrip("/") if uri.startswith("s3://") else uri
+    return S3Registry(uri, cache) if uri.startswith("s3://") else Folder(uri, cache)
 
 
 def parse_champion(text: bytes, where: str) -> str:
@@ -59,69 +66,118 @@ def parse_champion(text: bytes, where: str) -> str:
     return version
 
 
+def fingerprint_of(champion: bytes, state: str) -> str:
+    """Stand for a champion.json and the state of what it names."""
+    return hashlib.sha256(champion + b"\0" + state.encode()).hexdigest()[:16]
+
+
 class Folder:
-    """A bundle folder, or a registry folder; told apart anew each time, since either may appear later."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    async def find(self, known: Collection[str]) -> Champion:
-        """Read champion.json, or take the folder itself when it holds a manifest."""
-        if (self._path / MANIFEST_NAME).is_file():
-            return self._champion(self._path, b"", known)
-        where = self._path / CHAMPION_NAME
-        try:
-            with where.open("rb") as file:
-                text = file.read(MAX_CHAMPION_BYTES)
-        except OSError as error:
-            raise FetchFailed(
-                f"{where}: no champion ({error.strerror}); MODEL_URI names a bundle folder or a lake's registry, "
-                "and a first run of the pipeline makes a champion"
-            ) from error
-        version = parse_champion(text, str(where))
-        return self._champion(self._path / "bundles" / version, text, known)
-
-    def _champion(self, folder: Path, text: bytes, known: Collection[str]) -> Champion:
-        try:
-            sealed = (folder / MANIFEST_NAME).stat()
-            state = f"{sealed.st_mtime_ns}:{sealed.st_size}"
-        except OSError:
-            state = "unsealed"
-        fingerprint = f"{folder.name}@{hashlib.sha256(text + state.encode()).hexdigest()[:16]}"
-        return Champion(fingerprint, None if fingerprint in known else folder)
-
-
-class S3Registry:
-    """A registry in S3, asked by a short-lived process, so that this one never carries boto3 (25 MiB)."""
+    """A bundle folder, or a registry folder; asked in place, copied by a short-lived process when it is new."""
 
     def __init__(self, uri: str, cache: Path) -> None:
         self._uri = uri
         self._cache = cache
+        self._origin = FolderOrigin(Path(uri.removeprefix("file://")))
 
     async def find(self, known: Collection[str]) -> Champion:
-        """Run inference.fetch once and read the one line that it prints."""
-        command = [sys.executable, "-m", "inference.fetch", "--registry", self._uri, "--cache", str(self._cache)]
-        command += [part for fingerprint in sorted(known) for part in ("--known", fingerprint)]
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
+        """Read champion.json and look at the manifest."""
+        prefix, text = "", b""
+        if not self._origin.is_bundle():
+            text = self._origin.read(CHAMPION_NAME, MAX_CHAMPION_BYTES)
+            prefix = f"bundles/{parse_champion(text, self._origin.where(CHAMPION_NAME))}/"
+        fingerprint = fingerprint_of(text, self._origin.state(prefix + MANIFEST_NAME))
+        if fingerprint in known:
+            return Champion(fingerprint)
+        remembered = last_champion(registry_folder(self._cache, self._uri))
+        if remembered is not None and remembered[0] == fingerprint:
+            return Champion(*remembered)
+        champion, _ = await _run_fetch(self._uri, self._cache, known)
+        return champion
+
+
+class S3Registry:
+    """A registry in S3, fetched by a short-lived process and polled through a URL that it signed.
+
+    boto3 costs 25 MiB and half a second of processor time each time it starts, so it is started only when there is
+    something new, or when the URL has ended; between these a poll is one GET with If-None-Match.
+    """
+
+    def __init__(self, uri: str, cache: Path) -> None:
+        self._uri = uri
+        self._cache = cache
+        self._found: Champion | None = None
+        self._poll_url = self._etag = ""
+        self._is_first = True
+
+    async def find(self, known: Collection[str]) -> Champion:
+        """Give the cached champion at first, then what S3 says."""
+        if self._is_first:
+            self._is_first = False
+            remembered = last_champion(registry_folder(self._cache, self._uri))
+            if remembered is not None:
+                return Champion(*remembered, is_remembered=True)
+        if self._found is not None and self._found.fingerprint in known and await self._is_unchanged():
+            return Champion(self._found.fingerprint)
+        self._poll_url = ""
+        self._found, facts = await _run_fetch(self._uri, self._cache, known)
+        self._poll_url, self._etag = facts.get("poll_url", ""), facts.get("etag", "")
+        return self._found
+
+    async def _is_unchanged(self) -> bool:
+        if not self._poll_url:
+            return False
+        return await asyncio.to_thread(self._ask, self._poll_url, self._etag)
+
+    def _ask(self, url: str, etag: str) -> bool:
+        """Say whether S3 answers 304; anything else is for the fetch process to find out and to explain."""
+        parts = urlsplit(url)
+        connection: http.client.HTTPConnection
+        if parts.scheme == "https":
+            connection = http.client.HTTPSConnection(parts.netloc, timeout=POLL_TIMEOUT_S, context=self._tls)
+        else:
+            connection = http.client.HTTPConnection(parts.netloc, timeout=POLL_TIMEOUT_S)
         try:
-            output, errors = await asyncio.wait_for(process.communicate(), FETCH_TIMEOUT_S)
-        except TimeoutError as error:
-            raise FetchFailed(f"{self._uri}: no bundle after {FETCH_TIMEOUT_S} s; see to the network") from error
+            connection.request("GET", f"{parts.path}?{parts.query}", headers={"If-None-Match": f'"{etag}"'})
+            return connection.getresponse().status == 304
+        except (OSError, http.client.HTTPException):
+            return False
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        try:
-            found: dict[str, Any] = json.loads(output)
-        except ValueError as error:
-            last = errors.decode(errors="replace").strip().splitlines()[-1:]
-            raise FetchFailed(
-                f"{self._uri}: the fetch ended with {process.returncode} {''.join(last)[:500]}"
-            ) from error
-        if "failed" in found:
-            raise FetchFailed(found["failed"])
-        refusal = BundleError(**found["refused"]) if "refused" in found else None
-        folder = Path(found["folder"]) if "folder" in found else None
-        return Champion(found["fingerprint"], folder, is_verified=True, refusal=refusal, warning=found.get("warning"))
+            connection.close()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or None)
+
+
+async def _run_fetch(uri: str, cache: Path, known: Collection[str]) -> tuple[Champion, dict[str, Any]]:
+    """Run inference.fetch once and read the one line that it prints."""
+    command = [sys.executable, "-m", "inference.fetch", "--uri", uri, "--cache", str(cache)]
+    command += [part for fingerprint in sorted(known) for part in ("--known", fingerprint)]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(), FETCH_TIMEOUT_S)
+    except TimeoutError as error:
+        raise FetchFailed(f"{uri}: no bundle after {FETCH_TIMEOUT_S} s; see to the network") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    try:
+        found: dict[str, Any] = json.loads(output)
+    except ValueError as error:
+        last = errors.decode(errors="replace").strip().splitlines()[-1:]
+        raise FetchFailed(f"{uri}: the fetch ended with {process.returncode} {''.join(last)[:500]}") from error
+    if "failed" in found:
+        raise FetchFailed(found["failed"])
+    warning = None
+    if found.get("in_place"):
+        warning = f"{cache}: no room for a copy, so {found['folder']} is served in place and must not be changed"
+    champion = Champion(
+        fingerprint=found["fingerprint"],
+        folder=Path(found["folder"]) if "folder" in found else None,
+        refusal=BundleError(**found["refused"]) if "refused" in found else None,
+        warning=warning,
+    )
+    return champion, found

@@ -34,6 +34,10 @@ class GraphRefused(BundleError):
     """model.onnx is not the graph that the contract describes, or answers nonsense."""
 
 
+class MemoryShort(BundleError):
+    """A bundle that may be sound, but does not fit beside the one that answers."""
+
+
 class FetchFailed(Exception):
     """The registry could not be reached or read just now; trying again may help."""
 

@@ -16,15 +16,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from inference.batching import Batcher
 from inference.errors import RequestRefused
 from inference.parsing import parse_predict
-from inference.telemetry import Metrics, get_logger
+from inference.telemetry import AccessLog, Metrics, get_logger
 
 MAX_BODY_BYTES = 64 * 1024  # 1,000 article_ids take 14 KiB
 # Routes by which metrics are counted; everything else is one, so that a scan of paths makes no series.
-ROUTES = frozenset({"/predict", "/healthz", "/metrics", "/docs", "/openapi.json"})
+ROUTES = frozenset({"/predict", "/healthz", "/livez", "/metrics", "/docs", "/openapi.json"})
+METRICS_ROUTES = frozenset({"/healthz", "/livez", "/metrics"})
 RETRY_AFTER_SECONDS = {429: b"1", 503: b"5"}
 CLIENT_GONE = 499  # as nginx counts it; nothing is sent
 _SANE_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _JSON = (b"content-type", b"application/json")
+# Nothing here is for another site's frame, nor to be guessed at; pages set their own policy for scripts.
+_SECURITY = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+]
 
 log = get_logger()
 
@@ -37,12 +45,28 @@ def error_body(code: str, message: str, request_id: str) -> bytes:
 class Service:
     """The ASGI application that uvicorn runs."""
 
-    def __init__(self, app: ASGIApp, batcher: Batcher, metrics: Metrics, *, access_log_share: float = 1.0) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        batcher: Batcher,
+        metrics: Metrics,
+        *,
+        access_log_share: float = 1.0,
+        metrics_port: int | None = None,
+    ) -> None:
         self._app = app
         self._batcher = batcher
         self._metrics = metrics
         self._share = access_log_share
+        self._metrics_port = metrics_port
         self._rng = random.Random()
+        self._access = AccessLog()
+        self.is_draining = False
+        self.refused_early = metrics.refused_early
+
+    def start_draining(self) -> None:
+        """Say through /healthz that requests should go elsewhere."""
+        self.is_draining = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request and account for it."""
@@ -53,23 +77,42 @@ class Service:
         request_id = scope["request_id"] = _request_id(scope)
         path: str = scope["path"]
         facts: dict[str, Any] = {}
-        if path == "/predict":
+        if self._metrics_port is not None and self._is_elsewhere(scope, path):
+            status = await self._refuse(send, 404, "not_found", "this port does not answer that", request_id)
+        elif path == "/predict":
             status = await self._predict(scope, receive, send, request_id, facts)
+        elif path == "/healthz" and self.is_draining:
+            status = await self._refuse(send, 503, "draining", "this server is about to end", request_id)
         else:
             status = await self._pass_on(scope, receive, send, request_id)
         seconds = time.perf_counter() - started
         route = path if path in ROUTES else "other"
         self._metrics.request_done(route, status, seconds)
         if status >= 400 or self._share >= 1.0 or self._rng.random() < self._share:
-            log.info(
-                "request",
-                request_id=request_id,
-                method=scope["method"],
-                route=route,
-                status=status,
-                duration_ms=round(seconds * 1000, 3),
-                **facts,
+            self._access.write(
+                {
+                    "request_id": request_id,
+                    "method": scope["method"],
+                    "route": route,
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 3),
+                    **facts,
+                }
             )
+
+    def _is_elsewhere(self, scope: Scope, path: str) -> bool:
+        server = scope.get("server")
+        is_metrics_port = server is not None and server[1] == self._metrics_port
+        return path not in METRICS_ROUTES if is_metrics_port else path == "/metrics"
+
+    async def _refuse(self, send: Send, status: int, code: str, message: str, request_id: str) -> int:
+        payload = error_body(code, message, request_id)
+        headers = [_JSON, (b"x-request-id", request_id.encode()), (b"content-length", b"%d" % len(payload))]
+        if status in RETRY_AFTER_SECONDS:
+            headers.append((b"retry-after", RETRY_AFTER_SECONDS[status]))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": payload})
+        return status
 
     async def _predict(self, scope: Scope, receive: Receive, send: Send, request_id: str, facts: dict[str, Any]) -> int:
         headers = [_JSON, (b"x-request-id", request_id.encode())]
@@ -78,6 +121,7 @@ class Service:
             if scope["method"] != "POST":
                 headers.append((b"allow", b"POST"))
                 raise RequestRefused(405, "method_not_allowed", f"{scope['method']} /predict; send a POST")
+            self._batcher.require_room()
             body = await _read_body(scope, receive)
             if body is None:
                 return CLIENT_GONE
@@ -117,7 +161,13 @@ class Service:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                sent = message.get("headers", ())
+                named = {name for name, _ in sent}
+                message["headers"] = [
+                    *sent,
+                    *(header for header in _SECURITY if header[0] not in named),
+                    (b"x-request-id", request_id.encode()),
+                ]
             await send(message)
 
         await self._app(scope, receive, send_with_id)

@@ -22,12 +22,16 @@ class Settings(BaseSettings):
     """The image sets 0.0.0.0; started by hand, the server is nobody else's."""
     api_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """0 takes a free port and logs it."""
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """When set, /metrics is answered there and not at API_PORT, so that a network policy can part the two."""
+    drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0.0
+    """After SIGTERM, time for those who send requests to learn of the end while all goes on; /healthz is 503."""
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)] = "info"
     model_uri: str = "./lake/registry"
     """A bundle folder, or a registry (a folder or s3://bucket/prefix/registry) whose champion is followed."""
     model_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
     model_cache: Path = Path("/tmp/fashion-bundles")
-    """Where bundles from S3 are kept; needs room for three."""
+    """Where bundles are copied to; needs room for three."""
     access_log_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of answered requests that get a log line; errors always do."""
 

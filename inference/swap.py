@@ -1,22 +1,46 @@
-"""Follow the champion: try what is new, swap one reference when it is good, keep the old model when it is not."""
+"""Follow the champion: try what is new, swap one reference when it is good, go back when it fails in use."""
 
 import asyncio
 import datetime as dt
+import gc
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from inference.bundle import load_bundle, verify_bundle
+from inference.bundle import MODEL_NAME, load_bundle
 from inference.champion import Champion, Source
 from inference.engine import Engine, Request
-from inference.errors import BundleError, FetchFailed, RequestRefused
+from inference.errors import BundleError, FetchFailed, MemoryShort, RequestRefused
+from inference.limits import Memory, give_back_memory, read_memory
 from inference.manifest import Manifest
 from inference.telemetry import Metrics, get_logger
 
 # A refused champion is tried again so many polls later (ten minutes, as set by default): a file that was missing may
 # have come without the manifest or the pointer changing, and a sound bundle may have been refused for a bad read.
 RETRY_POLLS = 20
+# So long the model before is kept ready to take over again.
+PROBATION_S = 60.0
+# A new model that fails so many requests, and a share of them that the one before did not, is rolled back.
+MIN_FAILURES, MIN_FAILED_SHARE = 5, 0.02
+# onnxruntime holds the file and what it unpacks from it; the rest is for the first batches.
+GRAPH_COPIES, ENGINE_BYTES = 2, 16 << 20
+# Loading runs beside answers and must hand over Python's lock often; 5 ms by default.
+LOADING_SWITCH_INTERVAL_S = 0.0005
 
 log = get_logger()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the requests that a model answered."""
+
+    n_answered: int = 0
+    n_failed: int = 0
+
+    def failed_share(self) -> float:
+        """Give the share of all requests that failed."""
+        return self.n_failed / max(1, self.n_answered + self.n_failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +51,7 @@ class Live:
     manifest: Manifest
     fingerprint: str
     loaded_at: dt.datetime
+    tally: Tally = field(default_factory=Tally, compare=False)
 
 
 class Swap:
@@ -39,17 +64,22 @@ class Swap:
         *,
         poll_seconds: float,
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+        memory: Callable[[], Memory | None] = read_memory,
     ) -> None:
         self.current: Live | None = None
         self.reason = "the first model is being loaded"
         """Why there is no model, or why the newest champion is not the one that answers; empty when all is well."""
+        self._previous: Live | None = None
         self._source = source
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._now = now
+        self._memory = memory
         self._n_checks = 0
         self._refused: dict[str, int] = {}
         """fingerprint → the check at which it is tried again"""
+        self._rolled_back: dict[str, str] = {}
+        """fingerprint → why; never tried again by this process"""
 
     def live(self) -> Live:
         """Give the model that answers now; RequestRefused with 503 before there is one."""
@@ -60,62 +90,118 @@ class Swap:
     async def follow(self) -> None:
         """Check for a new champion for ever."""
         while True:
+            is_final = True
             try:
-                await self.check()
+                is_final = await self.check()
             except Exception as error:  # a fault in following must not end following
                 self._say("champion_check_failed", f"{type(error).__name__}: {error}")
-            await asyncio.sleep(self._poll_seconds)
+            if is_final:
+                await asyncio.sleep(self._poll_seconds)
 
-    async def check(self) -> None:
-        """Look once; what was refused is tried again when it changes, and now and then in case it was mended."""
+    async def check(self) -> bool:
+        """Look once; what was refused is tried again when it changes, and now and then in case it was mended.
+
+        False when the answer came from the cache and the registry itself is still to be asked.
+        """
         live = self.current
         self._n_checks += 1
         self._refused = {refused: due for refused, due in self._refused.items() if due > self._n_checks}
-        known = self._refused.keys() | ({live.fingerprint} if live else set())
+        known = self._refused.keys() | self._rolled_back.keys() | ({live.fingerprint} if live else set())
         try:
             champion = await self._source.find(known)
         except FetchFailed as error:
             self._say("registry_unreachable", str(error))
-            return
+            return True
         except BundleError as error:
             self._refuse("", error)
-            return
+            return True
         if live is not None and champion.fingerprint == live.fingerprint:
             self._refused.clear()
             self.reason = ""
+        elif champion.fingerprint in self._rolled_back:
+            self.reason = self._rolled_back[champion.fingerprint]
         elif champion.refusal is not None:
             self._refuse(champion.fingerprint, champion.refusal)
         elif champion.fingerprint not in self._refused:
             await self._try(champion)
+        return not champion.is_remembered
+
+    def failed(self, live: Live) -> None:
+        """Note that a model failed a request; go back to the one before when it does so again and again."""
+        live.tally.n_failed += 1
+        previous, tally = self._previous, live.tally
+        if live is not self.current or previous is None or tally.n_failed < MIN_FAILURES:
+            return
+        if tally.failed_share() <= max(MIN_FAILED_SHARE, 2 * previous.tally.failed_share()):
+            return
+        n_asked = tally.n_failed + tally.n_answered
+        reason = (
+            f"{live.manifest.version} was rolled back to {previous.manifest.version}: "
+            f"{tally.n_failed} of {n_asked} requests failed; promote another bundle"
+        )
+        self._rolled_back[live.fingerprint] = reason
+        self.current, self._previous = previous, None
+        self._metrics.swapped(previous.manifest, outcome="rolled_back")
+        self._say("model_rolled_back", reason)
 
     async def _try(self, champion: Champion) -> None:
+        self._previous = None  # three models need more memory than two
+        switch_interval_s = sys.getswitchinterval()
+        sys.setswitchinterval(LOADING_SWITCH_INTERVAL_S)
         try:
             live = await asyncio.to_thread(self._load, champion)
         except BundleError as error:
             self._refuse(champion.fingerprint, error)
             return
-        old, self.current = self.current, live
+        finally:
+            sys.setswitchinterval(switch_interval_s)
+        previous, self.current = self.current, live
+        self._previous = previous
         self._refused.clear()
         self.reason = champion.warning or ""
         self._metrics.swapped(live.manifest)
         log.info(
             "model_swapped",
             model_version=live.manifest.version,
-            previous=old.manifest.version if old else None,
+            previous=previous.manifest.version if previous else None,
             cutoff_date=live.manifest.cutoff_date.isoformat(),
             n_live=live.manifest.n_live,
             warning=champion.warning,
         )
+        if previous is None:
+            gc.collect()
+            gc.freeze()  # what is alive now stays so; a full collection would stop answers for 30 ms
+        else:
+            asyncio.get_running_loop().call_later(PROBATION_S, self._settle, live)
+
+    def _settle(self, live: Live) -> None:
+        """Let the model before go; its memory returns to the system."""
+        if self.current is live:
+            self._previous = None
+            asyncio.get_running_loop().run_in_executor(None, give_back_memory)
 
     def _load(self, champion: Champion) -> Live:
         if champion.folder is None:
             raise AssertionError(f"no folder for the new champion {champion.fingerprint}")
-        if not champion.is_verified:
-            verify_bundle(champion.folder)
+        if self.current is not None:  # the first model is tried in any case: there is nothing to lose
+            self._require_memory(champion.folder)
         engine = Engine(load_bundle(champion.folder))
         engine.certify()
         engine.recommend_batch([Request(top_k=12)] * 8)  # the first run of a batch allocates
         return Live(engine, engine.bundle.manifest, champion.fingerprint, self._now())
+
+    def _require_memory(self, folder: Path) -> None:
+        memory = self._memory()
+        if memory is None:
+            return
+        needed = (folder / MODEL_NAME).stat().st_size * GRAPH_COPIES + ENGINE_BYTES
+        if needed > memory.free_bytes:
+            raise MemoryShort(
+                f"needs about {needed >> 20} MiB beside the model that answers, {memory.free_bytes >> 20} of "
+                f"{memory.limit_bytes >> 20} are free",
+                where=str(folder),
+                mend="raise the memory limit, or restart the server, which then loads this model alone",
+            )
 
     def _refuse(self, fingerprint: str, error: BundleError) -> None:
         if fingerprint:

@@ -1,13 +1,16 @@
 """Follow the champion of a registry in a real S3 server."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 
+from inference.cache import registry_folder
 from inference.fetch import main
 from tests.inference.conftest import Server
 from tests.inference.tiny_bundle import write_bundle
@@ -52,7 +55,7 @@ def fetch(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Fetch:
 
     def run(uri: str, *known: str) -> dict[str, Any]:
         known_options = [part for fingerprint in known for part in ("--known", fingerprint)]
-        main(["--registry", uri, "--cache", str(tmp_path / "cache"), *known_options])
+        main(["--uri", uri, "--cache", str(tmp_path / "cache"), *known_options])
         found: dict[str, Any] = json.loads(capsys.readouterr().out)
         return found
 
@@ -86,23 +89,46 @@ def test_a_server_follows_the_champion_in_s3_and_outlives_its_loss(
 def test_fetch_gives_a_verified_folder_once_and_then_knows_it(registry: Registry, tmp_path: Path, fetch: Fetch) -> None:
     registry.publish("v1")
     registry.promote("v1")
-    cache = tmp_path / "cache"
     found = fetch(registry.uri)
-    assert found["folder"] == str(cache / "v1")
-    assert fetch(registry.uri, found["fingerprint"]) == {"fingerprint": found["fingerprint"]}
+    folder = Path(found["folder"])
+    assert folder.parent == registry_folder(tmp_path / "cache", registry.uri)
+    assert folder.name.startswith("v1-")
+    again = fetch(registry.uri, found["fingerprint"])
+    assert (again["fingerprint"], "folder" in again) == (found["fingerprint"], False)
     # a damaged cache is fetched again
-    (cache / "v1" / "model.onnx").write_bytes(b"x")
-    assert fetch(registry.uri)["folder"] == str(cache / "v1")
-    assert (cache / "v1" / "model.onnx").stat().st_size > 1
+    (folder / "model.onnx").write_bytes(b"x")
+    assert fetch(registry.uri)["folder"] == str(folder)
+    assert (folder / "model.onnx").stat().st_size > 1
+
+
+def test_the_same_version_sealed_again_is_another_bundle_in_the_cache(
+    registry: Registry, fetch: Fetch, tmp_path: Path
+) -> None:
+    registry.publish("v1", best=1)
+    registry.promote("v1")
+    first = fetch(registry.uri)["folder"]
+    shutil.rmtree(tmp_path / "bundles" / "v1")
+    registry.publish("v1", best=2)
+    assert fetch(registry.uri)["folder"] != first
+
+
+def test_the_signed_url_answers_a_poll_without_credentials(registry: Registry, fetch: Fetch) -> None:
+    registry.publish("v1")
+    registry.promote("v1")
+    found = fetch(registry.uri)
+    asked = {"If-None-Match": f'"{found["etag"]}"'}
+    assert httpx.get(found["poll_url"], headers=asked).status_code == 304
+    registry.put("champion.json", b'{"version": "v2"}')
+    assert httpx.get(found["poll_url"], headers=asked).status_code == 200
 
 
 def test_the_cache_keeps_the_champion_and_the_one_before(registry: Registry, tmp_path: Path, fetch: Fetch) -> None:
-    cache = tmp_path / "cache"
     for version in ("v1", "v2", "v3"):
         registry.publish(version)
         registry.promote(version)
         fetch(registry.uri)
-    assert {path.name for path in cache.iterdir()} == {"champion.json", "v2", "v3"}
+    cache = registry_folder(tmp_path / "cache", registry.uri)
+    assert {path.name.split("-")[0] for path in cache.iterdir()} == {"champion.json", "v2", "v3"}
 
 
 def test_with_s3_gone_a_restart_answers_from_the_cache(
@@ -114,6 +140,7 @@ def test_with_s3_gone_a_restart_answers_from_the_cache(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     server = start_server(MODEL_URI=registry.uri)
     server.wait_for_version("v1")
+    server.wait_for(lambda: server.events("registry_unreachable"), "the loss")
     assert "127.0.0.1:9" in server.get("/healthz").json()["last_refusal"]
 
 
@@ -123,7 +150,7 @@ def test_a_file_that_is_missing_in_s3_refuses_the_bundle(registry: Registry, tmp
     registry.promote("v1")
     refused = fetch(registry.uri)["refused"]
     assert refused["what"] == "a file that belongs to the bundle is missing"
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 def test_a_manifest_that_names_files_outside_is_refused_before_anything_is_written(
@@ -135,7 +162,7 @@ def test_a_manifest_that_names_files_outside_is_refused_before_anything_is_writt
     registry.put("escaped", b"x")
     registry.promote("v1")
     assert "not a plain file name" in fetch(registry.uri)["refused"]["what"]
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(

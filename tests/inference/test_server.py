@@ -184,7 +184,7 @@ def test_docs_are_carried_along(server: Server) -> None:
 
 def test_openapi_describes_predict(server: Server) -> None:
     schema = server.get("/openapi.json").json()
-    assert set(schema["paths"]) == {"/predict", "/healthz", "/metrics"}
+    assert set(schema["paths"]) >= {"/predict", "/healthz", "/livez", "/metrics"}
     operation = schema["paths"]["/predict"]["post"]
     assert set(operation["responses"]) == {"200", "400", "413", "422", "429", "503"}
     assert operation["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("ErrorResponse")

@@ -114,7 +114,7 @@ def test_a_champion_that_cannot_be_is_refused_with_its_reason(start_server: Star
         ("[]", "champion.json: not a champion (TypeError"),
         ('{"version": "../../secret"}', "version '../../secret' is not a plain name"),
         ('{"version": 7}', "version 7 is not a plain name"),
-        ('{"version": "v9"}', "bundles/v9/manifest.json: cannot be read"),
+        ('{"version": "v9"}', "bundles/v9/manifest.json: a file that belongs to the bundle is missing"),
     ):
         (registry / "champion.json").write_text(champion)
         server.wait_for(lambda reason=reason: reason in server.get("/healthz").json()["error"]["message"], reason)

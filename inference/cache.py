@@ -1,0 +1,89 @@
+"""Bundles on the server's own disk: copied from where they are published, verified once, and known by their content.
+
+    MODEL_CACHE/{key of the registry}/{version}-{12 digits of the manifest's sha256}/   a bundle, with .verified
+    MODEL_CACHE/{key of the registry}/champion.json                                     the last one that was good
+
+A bundle is served from here and never from the lake itself: a file that somebody truncates there would end the server,
+which has it mapped. The manifest lists the sha256 of every file, so its own hash stands for them all.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from inference.errors import BundleError
+from inference.manifest import MANIFEST_NAME, Manifest, parse_manifest
+
+CHAMPION_NAME = "champion.json"
+VERIFIED_NAME = ".verified"
+N_CACHED_BUNDLES = 2  # the champion and the one before it, for a rollback without a download
+SPARE_BYTES = 8 << 20
+
+
+def registry_folder(cache: Path, uri: str) -> Path:
+    """Give the part of the cache that belongs to one registry, so that no server answers from another's."""
+    return cache / hashlib.sha256(uri.encode()).hexdigest()[:12]
+
+
+def bundle_folder(folder: Path, version: str, manifest_text: bytes) -> Path:
+    """Name a bundle by its content: the same version sealed again is another one."""
+    return folder / f"{version}-{hashlib.sha256(manifest_text).hexdigest()[:12]}"
+
+
+def mark_verified(folder: Path) -> None:
+    """Note what a bundle's files look like now that all of them were hashed and checked."""
+    (folder / VERIFIED_NAME).write_text(json.dumps(_state(folder)))
+
+
+def is_verified(folder: Path) -> bool:
+    """Say whether the files are still those that were checked, by size, time and inode; False when in doubt."""
+    try:
+        noted = json.loads((folder / VERIFIED_NAME).read_bytes())
+        return bool(noted == _state(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _state(folder: Path) -> dict[str, list[int]]:
+    manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes(), where=str(folder))
+    states = {}
+    for name in (MANIFEST_NAME, *manifest.files):
+        found = (folder / name).stat()
+        states[name] = [found.st_size, found.st_mtime_ns, found.st_ino]
+    return states
+
+
+def missing_bytes(folder: Path, manifest: Manifest) -> int:
+    """Say how much room the disk lacks for one more bundle; 0 when it suffices."""
+    needed = sum(record.size_bytes for record in manifest.files.values()) + SPARE_BYTES
+    return max(0, needed - shutil.disk_usage(folder).free)
+
+
+def note_champion(folder: Path, facts: dict[str, Any]) -> None:
+    """Remember the champion that was good, for a restart without the registry."""
+    partial = folder / f".{CHAMPION_NAME}-{os.getpid()}"
+    partial.write_text(json.dumps(facts))
+    partial.replace(folder / CHAMPION_NAME)
+
+
+def last_champion(folder: Path) -> tuple[str, Path] | None:
+    """Give fingerprint and folder of the last good champion, if its files are still those that were verified."""
+    try:
+        noted = json.loads((folder / CHAMPION_NAME).read_bytes())
+        bundle = folder / Path(noted["folder"]).name
+        return (str(noted["fingerprint"]), bundle) if is_verified(bundle) else None
+    except (OSError, ValueError, KeyError, TypeError, BundleError):
+        return None
+
+
+def prune(folder: Path, kept: Path) -> None:
+    """Remove all but `kept` and the newest others, and what dead fetches left."""
+    folders = [path for path in folder.iterdir() if path.is_dir() and path != kept]
+    fetching = [path for path in folders if path.name.startswith(".partial-")]
+    bundles = sorted(set(folders) - set(fetching), key=lambda path: path.stat().st_mtime, reverse=True)
+    dead = [path for path in fetching if not Path(f"/proc/{path.name.removeprefix('.partial-')}").exists()]
+    for path in [*bundles[N_CACHED_BUNDLES - 1 :], *dead]:
+        shutil.rmtree(path, ignore_errors=True)

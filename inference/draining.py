@@ -1,0 +1,82 @@
+"""A server that loses no request when it is told to stop, and looks after its connections while it runs."""
+
+import asyncio
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Callable
+
+import uvicorn
+
+from inference.protocol import Connection, ConnectionState
+
+# Long enough for handshakes under way to end, and for a busy client to send the request that its connection closes on.
+SETTLE_S = 0.5
+SO_ATTACH_FILTER = 26  # from asm-generic/socket.h; Python has no name for it
+# Classic BPF over a TCP segment: drop what asks for a new connection (SYN without ACK), pass the rest.
+_DROP_SYN = [(0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)]
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn's server, with an orderly end.
+
+    On SIGTERM: `on_drain` is called (readiness turns red) · for `drain_seconds` all goes on, while those who send
+    requests here learn of the end · new connections are no longer answered, so that clients try elsewhere, and those
+    already in the backlog are taken · each open connection gets its answer and closes · the listener closes.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        refused: Callable[[int], None],
+        *,
+        drain_seconds: float = 0.0,
+        on_drain: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(config)
+        self.server_state: ConnectionState = ConnectionState(refused)
+        self._drain_seconds = drain_seconds
+        self._on_drain = on_drain
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look once a second for clients that take too long."""
+        if counter % 10 == 0:
+            now_s = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.reap(now_s)
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop in the order above."""
+        self._on_drain()
+        await asyncio.sleep(self._drain_seconds)
+        for listener in sockets or []:
+            ignore_new_connections(listener)
+        self.server_state.is_draining = True
+        if self.server_state.connections:
+            await asyncio.sleep(SETTLE_S)
+        await asyncio.sleep(0)  # a turn of the loop takes what the backlog holds
+        await super().shutdown(sockets)
+
+
+def ignore_new_connections(listener: socket.socket) -> None:
+    """Let a listening socket ignore new handshakes while it finishes those under way.
+
+    Closing a listener resets every connection in its backlog. A SYN that is ignored is sent again a second later, when
+    the socket is closed or another pod has the address.
+    """
+    program = b"".join(struct.pack("=HBBI", *instruction) for instruction in _DROP_SYN)
+    buffer = ctypes.create_string_buffer(program)
+    try:
+        listener.setsockopt(
+            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(_DROP_SYN), ctypes.addressof(buffer))
+        )
+    except OSError as error:
+        if error.errno not in (
+            errno.EPERM,
+            errno.ENOPROTOOPT,
+            errno.ENOSYS,
+        ):  # a sandbox without filters drains less well
+            raise

@@ -1,0 +1,174 @@
+"""HTTP/1.1 with limits: what a slow, broken or greedy client may cost, and answers in the envelope to all of them.
+
+uvicorn's parser bounds neither the size of a head, nor the time that a request may take to arrive, nor the number of
+connections; and it answers what is not HTTP in plain text.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+import orjson
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+MAX_HEAD_BYTES = 16 * 1024
+# From the first byte of a request to its last. The largest body allowed takes 0.5 s over 1 Mbit/s.
+REQUEST_TIMEOUT_S = 10.0
+# A load balancer closes idle connections after 60 s; whoever closes first must not be the server.
+KEEP_ALIVE_S = 75
+# An answer that nobody reads.
+UNREAD_TIMEOUT_S = 30.0
+# An idle connection costs about 10 KiB; beyond so many the one that was idle longest makes room.
+MAX_CONNECTIONS = 2048
+
+
+class ConnectionState(ServerState):
+    """What all connections of a server share."""
+
+    def __init__(self, refused: Callable[[int], None]) -> None:
+        super().__init__()
+        self.refused = refused
+        """Takes the status of every answer that is given without a request."""
+        self.is_draining = False
+        """Each answer from now on is the last of its connection."""
+        self.idle: dict[Connection, None] = {}
+        """Without a request under way, longest first."""
+
+
+class Connection(HttpToolsProtocol):
+    """One connection of a client; uvicorn makes it, and the server calls reap() every second."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ConnectionState,
+        app_state: MutableMapping[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, dict(app_state), _loop)
+        self._shared = server_state
+        self._last_event_s = self.loop.time()
+        self._receiving_since_s: float | None = None
+        self._n_head_bytes = 0
+        self._refusal = (400, "malformed_http", "what was sent is not HTTP/1.1")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a place, from the longest idle if there is none."""
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvloop's transport is none by descent
+        shared = self._shared
+        if len(self.connections) > MAX_CONNECTIONS:
+            if not shared.idle:
+                self.refuse(503, "too_many_connections", f"{MAX_CONNECTIONS:,} connections are busy; try again")
+                return
+            next(iter(shared.idle)).make_room()
+        shared.idle[self] = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._shared.idle.pop(self, None)
+        self._receiving_since_s = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, as uvicorn does, and bound its head."""
+        self._unset_keepalive_if_required()
+        self._last_event_s = self.loop.time()
+        if self._receiving_since_s is None:
+            self._receiving_since_s = self._last_event_s
+            self._shared.idle.pop(self, None)
+        self._n_head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # there is nothing to upgrade to, and the request itself is answered
+        except httptools.HttpParserError:
+            self.refuse(*self._refusal)
+        else:
+            if self._receiving_since_s is not None and self._n_head_bytes > MAX_HEAD_BYTES and self._is_in_head:
+                self.refuse(431, "head_too_large", f"the head is larger than {MAX_HEAD_BYTES:,} bytes")
+
+    _is_in_head = True
+
+    def on_message_begin(self) -> None:
+        self._is_in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if self._n_head_bytes > MAX_HEAD_BYTES:
+            size_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size_bytes > MAX_HEAD_BYTES:
+                what = f"the head is larger than {MAX_HEAD_BYTES:,} bytes"
+                self._refusal = (431, "head_too_large", what)
+                raise ValueError(what)  # ends the parsing; data_received answers
+        self._is_in_head = False
+        super().on_headers_complete()
+        if self._shared.is_draining:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        self._receiving_since_s = None
+        self._n_head_bytes = 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._receiving_since_s is None and not self.pipeline and not self.transport.is_closing():
+            self._shared.idle[self] = None
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Still answer a client that closed its side behind a whole request."""
+        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            return True
+        return None
+
+    def make_room(self) -> None:
+        """Close an idle connection for a new one."""
+        self._shared.idle.pop(self, None)
+        self.transport.close()
+
+    def reap(self, now_s: float) -> None:
+        """Close it when the client takes too long to send or to read."""
+        if self._receiving_since_s is not None:
+            if now_s - self._receiving_since_s > REQUEST_TIMEOUT_S:
+                what = f"the request did not arrive within {REQUEST_TIMEOUT_S:.0f} s"
+                self.refuse(408, "request_timeout", what)
+        elif self.cycle is None:
+            if now_s - self._last_event_s > KEEP_ALIVE_S:
+                self.transport.close()
+        elif self.transport.get_write_buffer_size() and now_s - self._last_event_s > UNREAD_TIMEOUT_S:
+            self.transport.abort()
+
+    def refuse(self, status: int, code: str, message: str) -> None:
+        """Answer without the application, and close."""
+        self._shared.idle.pop(self, None)
+        self._receiving_since_s = None
+        if self.transport.is_closing():
+            return
+        self._shared.refused(status)
+        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+            self.cycle.keep_alive = False  # a whole request before this one is answered first
+            self.flow.pause_reading()
+            return
+        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+            self.transport.write(_answer(status, code, message))
+        self.transport.close()
+
+
+def _answer(status: int, code: str, message: str) -> bytes:
+    request_id = secrets.token_hex(8)
+    body = orjson.dumps({"error": {"code": code, "message": message, "request_id": request_id}})
+    head = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        f"x-request-id: {request_id}",
+        *(["retry-after: 1"] if status == 503 else []),
+        "connection: close",
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body

@@ -1,0 +1,156 @@
+"""Clients that are slow, broken or too many, against a real server over real sockets."""
+
+import contextlib
+import json
+import resource
+import socket
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from inference.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES
+from tests.inference.conftest import Server
+from tests.inference.test_server import StartServer, metric
+
+PREDICT = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n"
+
+
+def connect(server: Server) -> socket.socket:
+    host, port = server.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def read_all(client: socket.socket) -> tuple[int, bytes]:
+    """Read until the server closes; the status of the first answer and everything."""
+    received = b""
+    while chunk := client.recv(65_536):
+        received += chunk
+    return int(received[9:12]) if received else 0, received
+
+
+def answer_despite_reset(client: socket.socket) -> bytes:
+    """Give what came before the connection was closed on what was still being sent."""
+    try:
+        return client.recv(65_536)
+    except OSError:
+        return b"HTTP/1.1 408 reset"
+
+
+def rss_bytes(server: Server) -> int:
+    return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def envelope(received: bytes) -> dict[str, str]:
+    error: dict[str, str] = json.loads(received.split(b"\r\n\r\n", 1)[1])["error"]
+    return error
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS handshake
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: twelve\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /pr\xffedict HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_gets_400_in_the_envelope(server: Server, sent: bytes) -> None:
+    with connect(server) as client:
+        client.sendall(sent)
+        status, received = read_all(client)
+    assert status == 400
+    assert envelope(received)["code"] == "malformed_http"
+    assert b"content-type: application/json" in received
+    assert metric(server, "http_requests_total", route="none", status="400") >= 1
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        PREDICT + b"X-Long: " + b"a" * (MAX_HEAD_BYTES + 1) + b"\r\n\r\n",
+        PREDICT + b"X-Endless: " + b"a" * (4 * MAX_HEAD_BYTES),  # its end never comes
+        PREDICT + b"A: b\r\n" * MAX_HEAD_BYTES,
+        b"GET /" + b"a" * (2 * MAX_HEAD_BYTES) + b" HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_a_head_that_is_too_large_is_refused(server: Server, sent: bytes) -> None:
+    with connect(server) as client:
+        client.sendall(sent)
+        status, received = read_all(client)
+    assert status == 431
+    assert envelope(received)["code"] == "head_too_large"
+
+
+def test_a_body_larger_than_the_head_may_be_is_no_large_head(server: Server) -> None:
+    assert server.send(b'{"top_k": 1}'.ljust(3 * MAX_HEAD_BYTES)).status_code == 200
+
+
+def test_heads_and_bodies_that_trickle_are_cut_off_in_time_and_others_do_not_notice(
+    start_server: StartServer, tiny_bundle: Path
+) -> None:
+    command = [
+        "-c",
+        "import inference.protocol as p; p.REQUEST_TIMEOUT_S = 1.0; import inference.__main__ as m; m.main()",
+    ]
+    server = start_server(MODEL_URI=str(tiny_bundle), command=[sys.executable, "-W", "error", *command])
+    server.wait_for_version("v1")
+    with connect(server) as slow_head, connect(server) as slow_body:
+        slow_head.sendall(b"POST /predict HTTP/1.1\r\nHost")
+        slow_body.sendall(PREDICT.replace(b"12", b"500") + b"\r\n{")
+        assert server.predict({}).status_code == 200
+        with contextlib.suppress(OSError):  # until the server has enough of it
+            for _ in range(100):
+                slow_head.sendall(b"a")
+                slow_body.sendall(b" ")
+                time.sleep(0.1)
+        for client in (slow_head, slow_body):
+            assert answer_despite_reset(client).startswith(b"HTTP/1.1 408 ")
+    assert metric(server, "http_requests_total", route="none", status="408") == 2
+    assert metric(server, "http_requests_total", route="/predict", status="499") == 1
+
+
+def test_a_client_that_closed_its_side_is_still_answered(server: Server) -> None:
+    with connect(server) as client:
+        client.sendall(PREDICT + b'\r\n{"top_k": 3}')
+        client.shutdown(socket.SHUT_WR)
+        status, received = read_all(client)
+    assert status == 200
+    assert b'"count":3' in received
+
+
+def test_a_request_that_was_whole_is_answered_before_the_garbage_behind_it(server: Server) -> None:
+    with connect(server) as client:
+        client.sendall(PREDICT + b'\r\n{"top_k": 3}' + b"\x00\x01garbage\r\n\r\n")
+        status, received = read_all(client)
+    assert status == 200
+    assert b'"count":3' in received
+
+
+def test_thousands_of_idle_connections_cost_little_and_make_room(start_server: StartServer, tiny_bundle: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    n_clients = MAX_CONNECTIONS + 200
+    if hard < n_clients + 500:
+        pytest.skip(f"this system lets a process open {hard} files only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, n_clients + 500), hard))
+    server = start_server(MODEL_URI=str(tiny_bundle))
+    server.wait_for_version("v1")
+    before_bytes = rss_bytes(server)
+    clients = [connect(server) for _ in range(n_clients)]
+    try:
+        with httpx.Client(base_url=server.url) as client:
+            assert client.post("/predict", json={}).status_code == 200
+            assert rss_bytes(server) - before_bytes < 40 << 20
+            n_open = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+            assert MAX_CONNECTIONS <= n_open < MAX_CONNECTIONS + 50
+            assert client.post("/predict", json={}).status_code == 200
+        assert clients[0].recv(10) == b""  # the one that was idle longest was closed
+        clients[-1].sendall(PREDICT + b'\r\n{"top_k": 3}')
+        assert clients[-1].recv(1000).startswith(b"HTTP/1.1 200")
+    finally:
+        for idle in clients:
+            idle.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
