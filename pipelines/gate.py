@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipelines.errors import DataGateError
 from pipelines.recommender.metrics import Interval
 
 METRIC_CEILING = 0.5
 """No shop's next week is this predictable: a map_at_12 above it means that the label week leaked."""
+MAX_EASY_ARTICLES = 24
+"""Of so few live articles half are among any 12 answers, and a high map_at_12 proves nothing."""
 SLICE_TOLERANCE = 0.1
 """A slice may lose at most this share of the champion's map_at_12, beyond its noise."""
+WEAK = "weak evidence"
+"""Begins the reason that says so."""
 MIN_SLICE_CUSTOMERS = 30
 """The interval of fewer customers is narrower than their noise: that of a single one has no width at all."""
 
@@ -31,6 +36,20 @@ class Rival:
     map_at_12: float
     difference: Interval
     slice_differences: Mapping[str, Interval]
+
+
+def check_ceiling(map_at_12: float, n_live: int) -> None:
+    """Stop a run whose metric is too good to be true; raises DataGateError.
+
+    A shop of MAX_EASY_ARTICLES at most may pass the ceiling honestly: it is not stopped here, and not promoted either
+    (see decide).
+    """
+    if map_at_12 > METRIC_CEILING and n_live > MAX_EASY_ARTICLES:
+        raise DataGateError(
+            f"map_at_12 {map_at_12:.4f} is above {METRIC_CEILING}: too good to be true, so purchases of the label week "
+            "must have leaked into what the model knew before it. Look for purchases that are written twice under two "
+            "dates, and for attributes that only bought articles have; nothing was registered"
+        )
 
 
 def decide(
@@ -63,10 +82,21 @@ def decide(
             f"map_at_12 {map_at_12:.4f} is {sign} {rival.name} ({rival.map_at_12:.4f}): {_words(rival.difference)}"
         )
         is_promoted = is_promoted and rival.difference.mean > 0
+    unproven = [name for name, rival in baselines.items() if rival.difference.mean > 0 >= rival.difference.low]
+    if is_promoted and unproven:
+        n = baselines[unproven[0]].difference.n
+        reasons.append(
+            f"{WEAK}: over {n:,} customer-weeks the gain over {' and '.join(unproven)} may be chance; "
+            "a backtest over more weeks would tell"
+        )
     if objection:
         return Decision(False, [*reasons, objection])
     if champion is None:
-        reasons.append("no champion yet: the baselines are the bar")
+        reasons.append(
+            "no champion yet: beating both baselines on average is enough, since some model must answer"
+            if unproven
+            else "no champion yet: the baselines are the bar"
+        )
         return Decision(is_promoted, reasons)
     if champion.difference.low > threshold:
         claim = (
@@ -90,6 +120,15 @@ def decide(
 
 def _words(difference: Interval) -> str:
     return (
-        f"difference {difference.mean:+.4f}, 95 % interval {difference.low:+.4f} to {difference.high:+.4f} "
-        f"over {difference.n:,} customer-weeks"
+        f"difference {_signed(difference.mean)}, 95 % interval {_signed(difference.low)} to "
+        f"{_signed(difference.high)} over {difference.n:,} customer-weeks"
     )
+
+
+def _signed(value: float) -> str:
+    """Write a difference with its sign; what rounds to nothing has none.
+
+    >>> _signed(0.00123), _signed(-0.00001), _signed(float("nan"))
+    ('+0.0012', '0.0000', '+nan')
+    """
+    return "0.0000" if abs(value) < 0.00005 else f"{value:+.4f}"

@@ -1,4 +1,4 @@
-"""python -m pipelines.registry list|show|promote|rollback."""
+"""python -m pipelines.registry list|show|promote|rollback|prune."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pipelines.errors import ArtefactError, UsageError
 from pipelines.lake import open_lake
 from pipelines.registry.bundles import list_versions, read_bundle_manifest
 from pipelines.registry.champion import current_user, promote, read_audit, read_champion, roll_back
+from pipelines.registry.retention import AUDIT_DAYS, plan, prune
 from pipelines.settings import lake_uri
 
 app = typer.Typer(
@@ -91,6 +92,31 @@ def rollback_command(reason: ReasonOption, lake: LakeOption = "") -> None:
     """Go back to the champion before this one, after verifying and loading it; twice goes back by two."""
     earlier = roll_back(open_lake(lake_uri(lake)), why=reason, who=current_user(), now=datetime.now(UTC))
     typer.echo(f"champion is now {earlier}")
+
+
+@app.command("prune")
+def prune_command(
+    keep: Annotated[int, typer.Option(help="How many of the newest bundles stay in any case.")],
+    audit_days: Annotated[
+        int, typer.Option(help="What was champion, or stopped being it, in so many days stays.")
+    ] = AUDIT_DAYS,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would go, and why the others stay.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why; kept beside the name of what was deleted.")] = "retention",
+    lake: LakeOption = "",
+) -> None:
+    """Delete old bundles; never the champion, the line it comes from, or what a rollback may want."""
+    opened, now = open_lake(lake_uri(lake)), datetime.now(UTC)
+    if dry_run:
+        bundles = plan(opened, keep=keep, audit_days=audit_days, now=now)
+    else:
+        bundles = prune(opened, keep=keep, audit_days=audit_days, why=reason, who=current_user(), now=now)
+    gone = "would go" if dry_run else "deleted"
+    for one in bundles:
+        typer.echo(f"{one.version}  {one.size_bytes / 2**20:.1f} MiB  {'; '.join(one.reasons) or gone}")
+    freed = [one.size_bytes for one in bundles if not one.reasons]
+    typer.echo(f"{len(freed)} of {len(bundles)} bundles {gone}, {sum(freed) / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":

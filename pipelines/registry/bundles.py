@@ -12,15 +12,8 @@ from inference.errors import BundleError
 from inference.manifest import Manifest, parse_manifest
 from pipelines.errors import ArtefactError, LakeConflict, LakeKeyMissing, UsageError
 from pipelines.lake.base import FileEntry, Lake, file_sha256
-
-
-def bundle_folder(version: str) -> str:
-    return f"registry/bundles/{version}"
-
-
-def evaluation_folder(version: str) -> str:
-    """Where the model as it was evaluated lies: fitted before the cutoff, so that later ones can be held against it."""
-    return f"registry/evaluations/{version}"
+from pipelines.registry.deletion import finish_deletion
+from pipelines.registry.layout import bundle_folder, contents_key, evaluation_folder
 
 
 def register(lake: Lake, folder: Path, manifest: Manifest, evaluated: Path) -> bool:
@@ -39,6 +32,7 @@ def register(lake: Lake, folder: Path, manifest: Manifest, evaluated: Path) -> b
             f"{lake.uri_of(key)} exists with other content, and versions are immutable; "
             "choose another model-version, or 'auto'"
         )
+    finish_deletion(lake, manifest.version)
     entries = [
         FileEntry(
             key=f"{evaluation_folder(manifest.version)}/{path.name}",
@@ -60,10 +54,6 @@ def register(lake: Lake, folder: Path, manifest: Manifest, evaluated: Path) -> b
     return True
 
 
-def _contents_key(version: str) -> str:
-    return f"registry/contents/{version}.json"
-
-
 def _claim(lake: Lake, manifest: Manifest, evaluation: list[FileEntry]) -> None:
     """Bind the version to these files before the first is uploaded, so that two runs never mix theirs under one name.
 
@@ -73,7 +63,7 @@ def _claim(lake: Lake, manifest: Manifest, evaluation: list[FileEntry]) -> None:
         "bundle": {name: record.sha256 for name, record in manifest.files.items()},
         "evaluation": [entry.model_dump() for entry in evaluation],
     }
-    key, text = _contents_key(manifest.version), (json.dumps(contents, indent=1, sort_keys=True) + "\n").encode()
+    key, text = contents_key(manifest.version), (json.dumps(contents, indent=1, sort_keys=True) + "\n").encode()
     try:
         lake.write_bytes(key, text, if_absent=True)
     except LakeConflict:
@@ -86,7 +76,7 @@ def _claim(lake: Lake, manifest: Manifest, evaluation: list[FileEntry]) -> None:
 
 def fetch_evaluated(lake: Lake, version: str, folder: Path) -> None:
     """Copy the model as it was evaluated into a folder; raises ArtefactError when it is gone or not what it was."""
-    key = _contents_key(version)
+    key = contents_key(version)
     try:
         entries = [FileEntry.model_validate(entry) for entry in json.loads(lake.read_bytes(key))["evaluation"]]
         for entry in entries:

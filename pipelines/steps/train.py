@@ -19,8 +19,9 @@ from pipelines.edge import run_app
 from pipelines.errors import ArtefactError, LakeConflict, UsageError
 from pipelines.lake import Lake, open_lake
 from pipelines.logs import get_logger
-from pipelines.registry.bundles import bundle_folder, fetch_evaluated, list_versions, read_bundle_manifest, register
+from pipelines.registry.bundles import fetch_evaluated, list_versions, read_bundle_manifest, register
 from pipelines.registry.champion import Champion, complete_audit, current_user, move_champion, read_champion
+from pipelines.registry.layout import bundle_folder
 from pipelines.settings import lake_uri, load_settings
 from pipelines.steps.step import StepManifest, read_manifest, run_step
 
@@ -117,7 +118,7 @@ def train(
 
 def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: Path) -> dict[str, Any]:
     """Do the step: every file for the reader goes to `output`, every other to `scratch`."""
-    from pipelines.gate import decide
+    from pipelines.gate import check_ceiling, decide
     from pipelines.recommender.bundling import draft_bundle
     from pipelines.recommender.examples import story
     from pipelines.recommender.measurements import headline, measured
@@ -132,6 +133,7 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
     evaluated = _evaluate(trainer, split, run.backtest)
     champion = read_champion(lake)
     metrics, baselines = headline(evaluated)
+    check_ceiling(float(metrics["map_at_12"] or 0.0), evaluated[0].tables.n_live)
     facts = {
         "cutoff_date": split["cutoff_date"],
         "metrics": metrics,

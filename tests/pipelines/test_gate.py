@@ -1,8 +1,12 @@
 """The promotion decision, case by case, with its reasons in words."""
 
+import doctest
+
 import pytest
 
-from pipelines.gate import Rival, decide
+from pipelines import gate
+from pipelines.errors import DataGateError
+from pipelines.gate import Rival, check_ceiling, decide
 from pipelines.recommender.metrics import Interval
 
 
@@ -72,6 +76,44 @@ def test_reasons_read_aloud() -> None:
         "+0.0010 over 1,000 customer-weeks",
         "no champion yet: the baselines are the bar",
     ]
+
+
+def test_examples_in_docstrings_hold() -> None:
+    assert doctest.testmod(gate) == (0, 1)
+
+
+def test_a_first_model_whose_gain_may_be_chance_is_promoted_and_says_so() -> None:
+    decision = decide(0.02, baselines(repurchase=0.001), None, 0.0)
+    assert decision.is_promoted
+    assert decision.reasons[2:] == [
+        "weak evidence: over 1,000 customer-weeks the gain over repurchase_popularity may be chance; a backtest over "
+        "more weeks would tell",
+        "no champion yet: beating both baselines on average is enough, since some model must answer",
+    ]
+
+
+def test_gains_beyond_the_noise_are_not_called_weak() -> None:
+    reasons = decide(0.02, baselines(), None, 0.0).reasons
+    assert [reason for reason in reasons if gate.WEAK in reason] == []
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_sign() -> None:
+    nothing = Interval(-0.00001, -0.00004, 0.00004, 500)
+    decision = decide(0.02, {"rule": rival("rule", 0.02, nothing)}, None, 0.0)
+    assert "difference 0.0000, 95 % interval 0.0000 to 0.0000 over" in decision.reasons[0]
+
+
+@pytest.mark.parametrize(("map_at_12", "n_live"), [(0.501, 25), (1.0, 10_000)])
+def test_a_metric_too_good_to_be_true_stops_the_run(map_at_12: float, n_live: int) -> None:
+    with pytest.raises(
+        DataGateError, match=f"map_at_12 {map_at_12:.4f} is above 0.5: too good to be true.*nothing was"
+    ):
+        check_ceiling(map_at_12, n_live)
+
+
+@pytest.mark.parametrize(("map_at_12", "n_live"), [(0.5, 10_000), (1.0, 24), (0.02, 1)])
+def test_what_can_be_true_stops_no_run(map_at_12: float, n_live: int) -> None:
+    check_ceiling(map_at_12, n_live)
 
 
 @pytest.mark.parametrize(("map_at_12", "is_promoted"), [(0.5, True), (0.501, False), (1.0, False)])
