@@ -3,23 +3,40 @@
 import datetime as dt
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from inference.parsing import DEFAULT_TOP_K, MAX_ARTICLE_IDS, MAX_ID_LENGTH, MAX_TOP_K
+from inference.fields import MAX_ID_LENGTH
+from inference.filters import MAX_EXCLUDED, MAX_INDEX_GROUPS
+from inference.parsing import DEFAULT_TOP_K, MAX_ARTICLE_IDS, MAX_CUSTOMERS, MAX_TOP_K
 
 Identifier = Annotated[StrictStr, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 Identifiers = Annotated[list[Identifier], Field(max_length=MAX_ARTICLE_IDS)]
+IndexGroups = Annotated[list[Identifier], Field(min_length=1, max_length=MAX_INDEX_GROUPS)]
+Price = Annotated[StrictInt | StrictFloat, Field(ge=0, lt=1e12)]
 
-EXAMPLE_CUSTOMER = "00000dbacae5abe5e23885899a1fa44253a17956c6d1c3d25f88aa139fdfc657"
 REQUEST_EXAMPLES: dict[str, Any] = {
-    "customer": {"summary": "A customer of the shop", "value": {"customer_id": EXAMPLE_CUSTOMER}},
-    "basket": {
-        "summary": "Somebody unknown, from what was just bought",
-        "value": {"article_ids": ["0706016001", "0706016002"], "top_k": 5, "exclude_purchased": True},
-    },
     "nobody": {"summary": "Nothing known: what is popular", "value": {}},
+    "several": {
+        "summary": "Many customers at once, one answer for each",
+        "value": {"customers": [{"customer_id": "somebody", "top_k": 3}, {"top_k": 5}]},
+    },
 }
+"""Requests that every bundle answers; request_examples adds those that name what the loaded one knows."""
+
+
+def request_examples(customer_id: str | None, article_ids: list[str], index_group: str | None) -> dict[str, Any]:
+    """Write examples that run as they stand, with a customer, articles and a group of the model that answers."""
+    examples: dict[str, Any] = {}
+    if customer_id is not None:
+        examples["customer"] = {"summary": "A customer of the shop", "value": {"customer_id": customer_id}}
+    if article_ids:
+        basket = {"article_ids": article_ids[:2], "top_k": 5, "exclude_purchased": True}
+        examples["basket"] = {"summary": "Somebody unknown, from what was just bought", "value": basket}
+    if index_group is not None:
+        narrow = {"index_group": index_group, "exclude": article_ids[2:3], "price_min": 0, "top_k": 1}
+        examples["filtered"] = {"summary": "Only from one part of the shop", "value": narrow}
+    return examples | REQUEST_EXAMPLES
 
 
 class PredictRequest(BaseModel):
@@ -37,6 +54,38 @@ class PredictRequest(BaseModel):
     exclude_purchased: StrictBool | None = Field(False, description="Leave out what the customer bought before.")
     user_id: Identifier | None = Field(None, description="Another name of customer_id; send one of them.")
     item_ids: Identifiers | None = Field(None, description="Another name of article_ids; send one of them.")
+    exclude: Annotated[list[Identifier], Field(max_length=MAX_EXCLUDED)] | None = Field(
+        None, description="article_ids not to answer, such as what is on the page already."
+    )
+    index_group: Identifier | IndexGroups | None = Field(
+        None, description="Answer only from this index group, or from these; GET /shop names them."
+    )
+    price_min: Price | None = Field(None, description="In the prices of the shop's own data, this one included.")
+    price_max: Price | None = Field(None, description="As price_min. Articles without a price are in no range.")
+
+
+class BulkRequest(BaseModel):
+    """Many requests in one; each is answered in its place."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    customers: Annotated[list[PredictRequest], Field(min_length=1, max_length=MAX_CUSTOMERS)] = Field(
+        description="An entry that is wrong gets an error in its place and fails no other."
+    )
+
+
+class ExplanationResponse(BaseModel):
+    """Why an article is answered."""
+
+    article_id: str
+    name: str | None
+    product_type: str | None
+    colour: str | None
+    reason: str = Field(description="For people: “bought 12 days ago, a best seller now”.")
+    signals: dict[str, float] = Field(
+        description="What each signal added to the score, relative to the mean candidate; empty for an article that "
+        "the model did not rank: pinned by the shop, or filled in."
+    )
 
 
 class PredictResponse(BaseModel):
@@ -45,12 +94,12 @@ class PredictResponse(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
-                "customer_id": EXAMPLE_CUSTOMER,
-                "recommendations": ["0706016001", "0372860002"],
+                "customer_id": "a-customer",
+                "recommendations": ["0100000001", "0100000002"],
                 "scores": [3.125, 2.5],
                 "count": 2,
                 "source": "personal",
-                "model_version": "20200922-3f9c2a",
+                "model_version": "20260922-3f9c2a7b10",
             }
         }
     )
@@ -62,7 +111,16 @@ class PredictResponse(BaseModel):
     source: Literal["personal", "segment", "popular"] = Field(
         description="personal: from purchases. segment: from customers alike. popular: nothing was known."
     )
-    model_version: str
+    model_version: str = Field(description="The model that answered; with a challenger there are two.")
+    unknown_article_ids: list[str] | None = Field(
+        None, description="article_ids that the catalogue does not have; left out when there are none."
+    )
+    is_known_customer: Literal[False] | None = Field(
+        None, description="false when the model does not know the customer_id; left out otherwise."
+    )
+    explanations: list[ExplanationResponse] | None = Field(
+        None, description="With ?explain=true, one for each article, in order."
+    )
 
 
 class ErrorFacts(BaseModel):
@@ -75,6 +133,14 @@ class ErrorResponse(BaseModel):
     error: ErrorFacts
 
 
+class BulkResponse(BaseModel):
+    """One entry for each of `customers`, in order."""
+
+    answers: list[PredictResponse | ErrorResponse]
+    count: int
+    n_errors: int = Field(description="How many of them are errors.")
+
+
 class HealthResponse(BaseModel):
     """The model that answers now."""
 
@@ -85,6 +151,10 @@ class HealthResponse(BaseModel):
     age_days: int = Field(description="Whole days since trained_through.")
     loaded_at: dt.datetime
     last_refusal: str | None = Field(description="Why the newest champion is not the one that answers, if so.")
+    rules_version: str | None = Field(None, description="Hash of the shop's rules that are obeyed, if there are any.")
+    rules_refusal: str | None = Field(None, description="Why the newest rules file is not the one that is obeyed.")
+    challenger_version: str | None = Field(None, description="The second model, where one is loaded.")
+    challenger_refusal: str | None = Field(None, description="Why there is no second model, or not the newest.")
 
 
 class LiveResponse(BaseModel):
@@ -95,6 +165,11 @@ class LiveResponse(BaseModel):
 
 # status → what it means, and the code and message of an example
 _FAULTS = {
+    401: (
+        "Tokens are asked for, and none that is known was sent.",
+        "no_token",
+        "this needs a token: send Authorization: Bearer …",
+    ),
     400: ("The body is not JSON, or a key is given twice.", "duplicate_key", "'top_k' is given twice"),
     413: ("The body is larger than 64 KiB.", "body_too_large", "the body is larger than 65,536 bytes"),
     422: (
@@ -133,11 +208,16 @@ documented = APIRouter()
     response_description="Distinct articles, best first.",
     responses={status: fault(status) for status in _FAULTS},
     openapi_extra={"requestBody": {"content": {"application/json": {"examples": REQUEST_EXAMPLES}}}},
+    response_model_exclude_none=True,
 )
-async def predict(request: PredictRequest) -> PredictResponse:
+async def predict(
+    request: PredictRequest | BulkRequest,
+    explain: Annotated[bool, Query(description="Say of each article why it is answered.")] = False,
+) -> PredictResponse | BulkResponse:
     """Answer always `top_k` distinct articles, best first.
 
     A known customer is answered from past purchases, with `article_ids` as newer ones behind them. Somebody without
-    purchases gets what customers alike buy, and somebody unknown what is popular; `source` says which.
+    purchases gets what customers alike buy, and somebody unknown what is popular; `source` says which. Filters never
+    shorten an answer: when fewer live articles match than `top_k`, the request is refused with their number.
     """
     raise NotImplementedError  # never mounted: only the signature is read, for /openapi.json (see app.py)

@@ -9,6 +9,7 @@ from typing import Any
 
 import fastapi_offline
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, Response
@@ -18,12 +19,18 @@ from starlette.exceptions import HTTPException
 
 from inference.api import HealthResponse, LiveResponse, documented, fault
 from inference.batching import Batcher
+from inference.challenge import Challenge, open_challenge
 from inference.champion import open_source
 from inference.errors import RequestRefused
+from inference.page import examples_of, page_routes
+from inference.predict import Predictor
+from inference.rules_file import RulesBook, open_rules
 from inference.service import RETRY_AFTER_SECONDS, Service, error_body
 from inference.settings import Settings
-from inference.swap import Swap
+from inference.shift import Shift, shift_route
+from inference.swap import Live, Swap
 from inference.telemetry import Metrics
+from inference.tokens import Tokens
 
 API_VERSION = "1"  # of the HTTP interface; a model's own is in every answer
 TITLE = "Fashion recommendations"
@@ -32,21 +39,46 @@ DESCRIPTION = """What a customer is likely to buy next, from purchases or from w
 Ask `/predict`; `/healthz` says which model answers. Every error has the same envelope with a `request_id`, which is
 also in `X-Request-ID` and in the log.
 """
+RULES_REFUSED = ("rules_refused", "Rules files that were not taken.")
 CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 def create_service(settings: Settings, *, metrics_port: int | None = None) -> Service:
     """Build the ASGI application; following the champion begins with its lifespan."""
     metrics = Metrics()
+    book = RulesBook(open_rules(settings.rules_uri, settings.model_uri), refused=metrics.counter(*RULES_REFUSED))
     source = open_source(settings.model_uri, settings.model_cache)
-    swap = Swap(source, metrics, poll_seconds=settings.model_poll_seconds)
+    swap = Swap(source, metrics, poll_seconds=settings.model_poll_seconds, prepare=book.prepare)
     batcher = Batcher(swap.live, metrics.batch_size.observe, swap.failed)
     metrics.watch("requests_waiting", "Requests in the queue for the graph.", lambda: len(batcher))
-    app = create_app(swap, metrics)
-    return Service(app, batcher, metrics, access_log_share=settings.access_log_share, metrics_port=metrics_port)
+    challenge = open_challenge(settings, metrics, book)
+    predictor = Predictor(
+        batcher, metrics, challenge.challenger if challenge else None, challenge.batcher if challenge else None
+    )
+    shift = Shift(swap.live)
+    metrics.registry.register(shift)
+    app = create_app(swap, metrics, book, challenge, model_poll_seconds=settings.model_poll_seconds)
+    app.include_router(shift_route(shift))
+    if settings.page:
+        app.include_router(page_routes(swap.live))
+    tokens = None
+    if settings.api_tokens_file is not None:
+        # A port of its own for /metrics is closed by the network, not by tokens.
+        tokens = Tokens(settings.api_tokens_file, ("/metrics",) if metrics_port is not None else ())
+    return Service(
+        app,
+        batcher,
+        predictor,
+        metrics,
+        access_log_share=settings.access_log_share,
+        metrics_port=metrics_port,
+        tokens=tokens,
+    )
 
 
-def create_app(swap: Swap, metrics: Metrics) -> FastAPI:
+def create_app(
+    swap: Swap, metrics: Metrics, book: RulesBook, challenge: Challenge | None, *, model_poll_seconds: float
+) -> FastAPI:
     """Everything but predictions."""
 
     following: asyncio.Task[None] | None = None
@@ -54,11 +86,19 @@ def create_app(swap: Swap, metrics: Metrics) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         nonlocal following
-        following = asyncio.create_task(swap.follow())
+        following = asyncio.create_task(follow())
         yield
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await following
+
+    async def follow() -> None:
+        await book.check()  # before the first model: what is blocked is not answered even once
+        async with asyncio.TaskGroup() as group:
+            group.create_task(swap.follow())
+            group.create_task(book.follow(model_poll_seconds))
+            if challenge is not None:
+                group.create_task(challenge.follow(swap))
 
     app = FastAPI(title=TITLE, version=API_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
 
@@ -79,6 +119,10 @@ def create_app(swap: Swap, metrics: Metrics) -> FastAPI:
             age_days=(dt.datetime.now(dt.UTC).date() - live.manifest.trained_through).days,
             loaded_at=live.loaded_at,
             last_refusal=swap.reason or None,
+            rules_version=book.current.version or None,
+            rules_refusal=book.reason or None,
+            challenger_version=challenge.version() if challenge else None,
+            challenger_refusal=challenge.refusal() if challenge else None,
         )
 
     @app.get("/livez", tags=["operation"], summary="Say whether this process should be left alone")
@@ -97,12 +141,12 @@ def create_app(swap: Swap, metrics: Metrics) -> FastAPI:
         """Answer in Prometheus' text format."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    _add_documentation(app)
+    _add_documentation(app, swap)
     _add_error_envelope(app)
     return app
 
 
-def _add_documentation(app: FastAPI) -> None:
+def _add_documentation(app: FastAPI, swap: Swap) -> None:
     # Swagger UI from the package's own files: no page of this service asks another host for anything.
     static = Path(fastapi_offline.__file__).parent / "static"
     app.mount("/docs/assets", StaticFiles(directory=static), name="assets")
@@ -117,10 +161,17 @@ def _add_documentation(app: FastAPI) -> None:
             swagger_favicon_url="/docs/assets/favicon.png",
         )
 
+    described: Live | None = None
+
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
+        nonlocal described
+        if app.openapi_schema is None or described is not swap.current:
             routes = [*documented.routes, *app.routes]
-            app.openapi_schema = get_openapi(title=TITLE, version=API_VERSION, description=DESCRIPTION, routes=routes)
+            schema = get_openapi(title=TITLE, version=API_VERSION, description=DESCRIPTION, routes=routes)
+            if swap.current is not None:
+                content = schema["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+                content["examples"] = examples_of(swap.current.engine)
+            app.openapi_schema, described = schema, swap.current
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema
@@ -131,6 +182,11 @@ def _add_error_envelope(app: FastAPI) -> None:
     async def refused(request: Request, error: RequestRefused) -> Response:
         headers = {"retry-after": RETRY_AFTER_SECONDS[error.status].decode()} if error.status == 503 else None
         return _error(request, error.status, error.code, error.message, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def refused_by_schema(request: Request, error: RequestValidationError) -> Response:
+        faults = [f"{'.'.join(map(str, e['loc'][1:])) or 'the body'}: {e['msg']}" for e in error.errors()[:5]]
+        return _error(request, 422, "invalid_request", "; ".join(faults)[:500], None)
 
     @app.exception_handler(HTTPException)
     async def refused_by_framework(request: Request, error: HTTPException) -> Response:

@@ -85,14 +85,18 @@ class Batcher:
             return
         try:
             live = self._live()
-            answers = live.engine.recommend_batch([request for request, _ in batch])
+            answers = live.engine.answer_batch([request for request, _ in batch])
         except Exception as error:
             self._answer_alone(batch, error)
             return
         self._observe(len(batch))
         live.tally.n_answered += len(batch)
         for (_, future), answer in zip(batch, answers, strict=True):
-            if not future.done():
+            if future.done():
+                continue
+            if isinstance(answer, RequestRefused):
+                future.set_exception(answer)
+            else:
                 future.set_result((answer, live))
 
     def _answer_alone(self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], fault: Exception) -> None:
@@ -110,6 +114,8 @@ class Batcher:
                     raise fault
                 future.set_result((live.engine.recommend(request), live))
                 live.tally.n_answered += 1
+            except RequestRefused as refusal:
+                future.set_exception(refusal)
             except Exception as error:
                 future.set_exception(error)
                 self._failed(live)

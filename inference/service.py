@@ -14,13 +14,15 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.batching import Batcher
+from inference.body import read_body
 from inference.errors import RequestRefused
-from inference.parsing import parse_predict
+from inference.predict import Predictor
 from inference.telemetry import AccessLog, Metrics, get_logger
+from inference.tokens import Tokens
 
-MAX_BODY_BYTES = 64 * 1024  # 1,000 article_ids take 14 KiB
 # Routes by which metrics are counted; everything else is one, so that a scan of paths makes no series.
-ROUTES = frozenset({"/predict", "/healthz", "/livez", "/metrics", "/docs", "/openapi.json"})
+ROUTES = frozenset({"/predict", "/healthz", "/livez", "/metrics", "/shift", "/docs", "/openapi.json"})
+ROUTES |= {"/", "/articles", "/customers/sample", "/customers/history", "/shop"}
 METRICS_ROUTES = frozenset({"/healthz", "/livez", "/metrics"})
 RETRY_AFTER_SECONDS = {429: b"1", 503: b"5"}
 CLIENT_GONE = 499  # as nginx counts it; nothing is sent
@@ -49,16 +51,20 @@ class Service:
         self,
         app: ASGIApp,
         batcher: Batcher,
+        predictor: Predictor,
         metrics: Metrics,
         *,
         access_log_share: float = 1.0,
         metrics_port: int | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self._app = app
         self._batcher = batcher
+        self._predictor = predictor
         self._metrics = metrics
         self._share = access_log_share
         self._metrics_port = metrics_port
+        self._tokens = tokens
         self._rng = random.Random()
         self._access = AccessLog()
         self.is_draining = False
@@ -79,6 +85,8 @@ class Service:
         facts: dict[str, Any] = {}
         if self._metrics_port is not None and self._is_elsewhere(scope, path):
             status = await self._refuse(send, 404, "not_found", "this port does not answer that", request_id)
+        elif self._tokens is not None and (refusal := self._tokens.refusal(path, scope["headers"])) is not None:
+            status = await self._refuse(send, refusal.status, refusal.code, refusal.message, request_id)
         elif path == "/predict":
             status = await self._predict(scope, receive, send, request_id, facts)
         elif path == "/healthz" and self.is_draining:
@@ -110,6 +118,8 @@ class Service:
         headers = [_JSON, (b"x-request-id", request_id.encode()), (b"content-length", b"%d" % len(payload))]
         if status in RETRY_AFTER_SECONDS:
             headers.append((b"retry-after", RETRY_AFTER_SECONDS[status]))
+        if status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": payload})
         return status
@@ -122,23 +132,10 @@ class Service:
                 headers.append((b"allow", b"POST"))
                 raise RequestRefused(405, "method_not_allowed", f"{scope['method']} /predict; send a POST")
             self._batcher.require_room()
-            body = await _read_body(scope, receive)
+            body = await read_body(scope, receive)
             if body is None:
                 return CLIENT_GONE
-            request = parse_predict(body)
-            answer, live = await self._batcher.submit(request)
-            payload = orjson.dumps(
-                {
-                    "customer_id": request.customer_id,
-                    "recommendations": answer.article_ids,
-                    "scores": answer.scores,
-                    "count": len(answer.article_ids),
-                    "source": answer.source,
-                    "model_version": live.manifest.version,
-                }
-            )
-            self._metrics.recommended(request.customer_id, answer)
-            facts["source"] = answer.source
+            payload = await self._predictor.answer(body, scope["query_string"], request_id, facts)
         except RequestRefused as refusal:
             status = refusal.status
             payload = error_body(refusal.code, refusal.message, request_id)
@@ -172,31 +169,6 @@ class Service:
 
         await self._app(scope, receive, send_with_id)
         return status
-
-
-async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
-    """Read at most MAX_BODY_BYTES; a body that says it is larger is not read at all. None when the client left."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and (len(value) > 9 or int(value) > MAX_BODY_BYTES):
-            raise _too_large()
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        return None
-    body: bytes = message.get("body", b"")
-    while message.get("more_body", False):
-        if len(body) > MAX_BODY_BYTES:
-            break
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-    if len(body) > MAX_BODY_BYTES:
-        raise _too_large()
-    return body
-
-
-def _too_large() -> RequestRefused:
-    return RequestRefused(413, "body_too_large", f"the body is larger than {MAX_BODY_BYTES:,} bytes")
 
 
 def _request_id(scope: Scope) -> str:

@@ -32,6 +32,18 @@ class Settings(BaseSettings):
     model_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
     model_cache: Path = Path("/tmp/fashion-bundles")
     """Where bundles are copied to; needs room for three."""
+    rules_uri: str | None = None
+    """A rules file, here or in S3; without it rules.json in the registry's folder, or beside the bundle's, if any."""
+    api_tokens_file: Path | None = None
+    """Lines of name:sha256; when set, everything but health, documentation and the page itself needs a token."""
+    challenger_uri: str | None = None
+    """As MODEL_URI: a second model, loaded when memory allows."""
+    challenger_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the customers whom the challenger answers, always the same ones."""
+    shadow_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the champion's answers that the challenger gives too, for comparison in /metrics only."""
+    page: bool = True
+    """Whether `/` and the routes behind it are there; they show what customers bought."""
     access_log_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of answered requests that get a log line; errors always do."""
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Protocol
 
 from inference.bundle import MODEL_NAME, load_bundle
 from inference.champion import Champion, Source
@@ -14,7 +15,7 @@ from inference.engine import Engine, Request
 from inference.errors import BundleError, FetchFailed, MemoryShort, RequestRefused
 from inference.limits import Memory, give_back_memory, read_memory
 from inference.manifest import Manifest
-from inference.telemetry import Metrics, get_logger
+from inference.telemetry import get_logger
 
 # A refused champion is tried again so many polls later (ten minutes, as set by default): a file that was missing may
 # have come without the manifest or the pointer changing, and a sound bundle may have been refused for a bad read.
@@ -54,15 +55,29 @@ class Live:
     tally: Tally = field(default_factory=Tally, compare=False)
 
 
+class Watcher(Protocol):
+    """Is told what becomes of champions; telemetry.Metrics is one."""
+
+    def swapped(self, manifest: Manifest, outcome: Literal["swapped", "rolled_back"] = "swapped") -> None: ...
+
+    def refused(self) -> None: ...
+
+
 class Swap:
-    """Holds the model of the moment; one task calls follow(), everybody else reads."""
+    """Holds the model of the moment; one task calls follow(), everybody else reads.
+
+    `prepare` gets each model before its first answer. A model that is not needed is loaded only if memory allows.
+    """
 
     def __init__(
         self,
         source: Source,
-        metrics: Metrics,
+        metrics: Watcher,
         *,
         poll_seconds: float,
+        role: str = "champion",
+        prepare: Callable[[Engine], None] = lambda _: None,
+        is_needed: bool = True,
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
         memory: Callable[[], Memory | None] = read_memory,
     ) -> None:
@@ -73,6 +88,9 @@ class Swap:
         self._source = source
         self._metrics = metrics
         self._poll_seconds = poll_seconds
+        self._role = role
+        self._prepare = prepare
+        self._is_needed = is_needed
         self._now = now
         self._memory = memory
         self._n_checks = 0
@@ -162,6 +180,7 @@ class Swap:
         self._metrics.swapped(live.manifest)
         log.info(
             "model_swapped",
+            role=self._role,
             model_version=live.manifest.version,
             previous=previous.manifest.version if previous else None,
             cutoff_date=live.manifest.cutoff_date.isoformat(),
@@ -183,11 +202,14 @@ class Swap:
     def _load(self, champion: Champion) -> Live:
         if champion.folder is None:
             raise AssertionError(f"no folder for the new champion {champion.fingerprint}")
-        if self.current is not None:  # the first model is tried in any case: there is nothing to lose
+        # The first model is tried in any case, unless others answer already: there is nothing to lose.
+        if self.current is not None or not self._is_needed:
             self._require_memory(champion.folder)
         engine = Engine(load_bundle(champion.folder))
         engine.certify()
         engine.recommend_batch([Request(top_k=12)] * 8)  # the first run of a batch allocates
+        engine.forget_served()
+        self._prepare(engine)
         return Live(engine, engine.bundle.manifest, champion.fingerprint, self._now())
 
     def _require_memory(self, folder: Path) -> None:

@@ -83,6 +83,10 @@ class Metrics:
         """Show a number that is read when /metrics is asked for."""
         Gauge(name, documentation, registry=self.registry).set_function(read)
 
+    def counter(self, name: str, documentation: str) -> Callable[[], None]:
+        """Show a count, and give what adds one to it."""
+        return Counter(name, documentation, registry=self.registry).inc
+
     def request_done(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
         observe = self._observed.get((route, status))

@@ -1,0 +1,192 @@
+"""Follow the rules file: read it when it changes, keep the last good one when it breaks."""
+
+import asyncio
+import datetime as dt
+import json
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from inference.allowed import fit_rules
+from inference.engine import Engine
+from inference.errors import FetchFailed
+from inference.rules import MAX_RULES_BYTES, RulesInvalid, RulesVersion, parse_rules
+from inference.telemetry import get_logger
+
+RULES_NAME = "rules.json"
+FETCH_TIMEOUT_S = 60
+
+log = get_logger()
+
+
+class RulesSource(Protocol):
+    async def read(self, known: str) -> tuple[bytes | None, str]:
+        """Give the file and what marks this state of it; None when it is as `known` marks, or when there is none.
+
+        The mark is "" when there is no file. Raises FetchFailed when that cannot be told now.
+        """
+        ...
+
+
+class RulesFile:
+    """A file on disk, told apart by its time of change, size and inode."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def read(self, known: str) -> tuple[bytes | None, str]:
+        try:
+            found = self.path.stat()
+            mark = f"{found.st_mtime_ns}:{found.st_size}:{found.st_ino}"
+            if mark == known:
+                return None, mark
+            with self.path.open("rb") as file:
+                return file.read(MAX_RULES_BYTES + 1), mark
+        except FileNotFoundError:
+            return None, ""
+        except OSError as error:
+            raise FetchFailed(f"{self.path}: {error.strerror}") from error
+
+
+class RulesObject:
+    """An object in S3, told apart by its ETag; asked by a short-lived process, as bundles are."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    async def read(self, known: str) -> tuple[bytes | None, str]:
+        command = [sys.executable, "-m", "inference.fetch_rules", "--uri", self._uri, "--known", known]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), FETCH_TIMEOUT_S)
+        except TimeoutError as error:
+            raise FetchFailed(f"{self._uri}: no answer after {FETCH_TIMEOUT_S} s; see to the network") from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        head, _, text = output.partition(b"\n")
+        try:
+            found = json.loads(head)
+        except ValueError as error:
+            raise FetchFailed(f"{self._uri}: the fetch ended with {process.returncode}") from error
+        if "failed" in found:
+            raise FetchFailed(found["failed"])
+        return (text if found["is_new"] else None), found["etag"]
+
+
+def open_rules(uri: str | None, model_uri: str) -> RulesSource | None:
+    """Tell where the rules are: RULES_URI, or rules.json in a registry's folder or beside a bundle's.
+
+    A registry in S3 is asked for rules only when RULES_URI names them: each look costs a process.
+    """
+    if uri is None:
+        if model_uri.startswith("s3://"):
+            return None
+        folder = Path(model_uri.removeprefix("file://"))
+        return RulesFile((folder.parent if (folder / "manifest.json").is_file() else folder) / RULES_NAME)
+    return RulesObject(uri) if uri.startswith("s3://") else RulesFile(Path(uri.removeprefix("file://")))
+
+
+class RulesBook:
+    """The rules of the moment, and the engines that obey them.
+
+    `refused` is told of each file that is not taken, `today` gives the day in UTC, for pins that begin and end.
+    """
+
+    def __init__(
+        self,
+        source: RulesSource | None,
+        *,
+        refused: Callable[[], None] = lambda: None,
+        today: Callable[[], dt.date] = lambda: dt.datetime.now(dt.UTC).date(),
+    ) -> None:
+        self.current = RulesVersion()
+        self.reason = ""
+        """Why the newest file is not the one that is obeyed; empty when it is."""
+        self._source = source
+        self._refused = refused
+        self._today = today
+        self._obeyed_on: dt.date | None = None
+        self._mark = ""
+        # An engine that a swap lets go is forgotten here by itself.
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+    def prepare(self, engine: Engine) -> None:
+        """Let an engine obey, from before its first answer on; called from the thread that loads it."""
+        engine.obey(self.current, today=self._today(), is_strict=False)
+        self._engines.add(engine)
+
+    async def follow(self, poll_seconds: float) -> None:
+        """Look for changed rules for ever."""
+        while True:
+            try:
+                await self.check()
+            except Exception as error:  # a fault in following must not end following
+                self._say("rules_check_failed", f"{type(error).__name__}: {error}")
+            await asyncio.sleep(poll_seconds)
+
+    async def check(self) -> None:
+        """Look once."""
+        if self._source is None:
+            return
+        if self.current.rules.pins and self._obeyed_on not in (None, self._today()):
+            self._obey(self.current)
+        try:
+            text, mark = await self._source.read(self._mark)
+        except FetchFailed as error:
+            self._say("rules_unreachable", str(error))
+            return
+        if text is None:
+            if not mark and self._mark:  # a mount that is gone must not put blocked articles back on show
+                self._say("rules_gone", "the rules file is gone; its last rules stay. To lift them, write {}")
+            return
+        self._mark = mark
+        try:
+            rules = parse_rules(text)
+            self._require_fit(rules)
+        except RulesInvalid as error:
+            self._say("rules_refused", str(error))
+            self._refused()
+            return
+        self.current, self.reason = rules, ""
+        self._obey(rules)
+        log.info("rules_read", rules_version=rules.version, **_sizes(rules))
+
+    def _require_fit(self, rules: RulesVersion) -> None:
+        """Raise RulesInvalid when no engine knows all of the groups that the rules name."""
+        faults = []
+        for engine in list(self._engines):
+            try:
+                fit_rules(rules, engine.bundle, engine.attributes, today=self._today(), is_strict=True)
+            except RulesInvalid as fault:
+                faults.append(fault)
+            else:
+                return
+        if faults:
+            raise faults[0]
+
+    def _obey(self, rules: RulesVersion) -> None:
+        self._obeyed_on = self._today()
+        for engine in list(self._engines):
+            engine.obey(rules, today=self._obeyed_on, is_strict=False)
+
+    def _say(self, event: str, reason: str) -> None:
+        if reason != self.reason:
+            self.reason = reason
+            log.error(event, reason=reason, obeying=self.current.version or None)
+
+
+def _sizes(rules: RulesVersion) -> dict[str, int]:
+    found = rules.rules
+    return {
+        "n_out_of_stock": len(found.out_of_stock),
+        "n_blocked": len(found.blocked),
+        "n_pins": len(found.pins),
+        "n_caps": len(found.caps),
+        "n_repurchase": len(found.repurchase),
+    }
