@@ -11,10 +11,10 @@ SETUP := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check fmt serve render bench lock clean distclean
+.PHONY: help setup demo test check fmt serve render validate-gitops bench lock clean distclean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(SETUP)  ## make .venv with the pinned packages (the other targets do it by themselves)
 
@@ -56,6 +56,9 @@ serve: $(SETUP)  ## answer requests with the champion in LAKE=./lake (API_PORT=8
 
 render: $(SETUP)  ## write the workflow YAML below gitops/
 	@$(BIN)/python -m pipelines.render
+
+validate-gitops: $(SETUP)  ## check every manifest below gitops/, offline (CRD_SCHEMAS=folder for custom kinds)
+	@$(BIN)/python -m pipelines.gitops.validate
 
 bench: $(SETUP)  ## run the benchmarks, each prints its table (BENCH=name for one)
 	@files="$(or $(BENCH:%=benchmarks/%.py),$(wildcard benchmarks/[a-z]*.py))"; [ -n "$$files" ] || echo "benchmarks/ holds none yet"; \

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import yaml
-
 from pipelines.errors import UsageError
 from pipelines.gitops.findings import Finding
-from pipelines.gitops.tree import KUSTOMIZATION, Rendered, Tree, read_kustomization, sources_of
+from pipelines.gitops.tree import KUSTOMIZATION, Rendered, Tree, load_all, read_kustomization, sources_of
 
 # What kustomize says, and what helps. The first that matches is taken.
 MENDS = (
@@ -52,7 +50,7 @@ def build(folder: Path, shown: str) -> Rendered | Finding:
         )
     done = subprocess.run([kubectl(), "kustomize", folder], capture_output=True, text=True, check=False)
     if done.returncode == 0 and not (warnings := done.stderr.strip()):
-        documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+        documents = [document for document in load_all(done.stdout) if document]
         return Rendered(folder, read_kustomization(folder), documents, sources_of(folder))
     if done.returncode == 0:
         return Finding(file, "", f"kustomize warns: {warnings.splitlines()[0]}", "use the field that the warning names")

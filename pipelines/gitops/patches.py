@@ -1,15 +1,25 @@
 """What kustomize does not say: patches that match nothing, patches by list index, images that reach nothing."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipelines.gitops.findings import Finding
 from pipelines.gitops.rules.images import parse_reference
-from pipelines.gitops.tree import KUSTOMIZATION, Document, Rendered, Source, Tree, kind_of, name_of, walk
+from pipelines.gitops.tree import (
+    KUSTOMIZATION,
+    Document,
+    Rendered,
+    Source,
+    Tree,
+    documents_of,
+    kind_of,
+    load_all,
+    name_of,
+    read_kustomization,
+    walk,
+)
 
 SELECTED = ("group", "version", "kind", "name", "namespace")
 
@@ -26,7 +36,8 @@ def check_patches(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
             yield Finding(
                 file, f"{field}.target", f"matches nothing: no resource has {wanted}", _nearest(target, rendered)
             )
-        yield from _operations(file, field, _operations_of(patch, rendered.folder))
+        chosen = [source for source in rendered.sources if target and _selects(target, source)]
+        yield from _operations(file, field, _operations_of(patch, rendered.folder), chosen)
     for number, replacement in enumerate(kustomization.get("replacements", [])):
         yield from _replacement(tree, rendered, f"replacements[{number}]", replacement)
     yield from _images(file, rendered)
@@ -34,12 +45,16 @@ def check_patches(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
 
 def unlisted_files(tree: Tree, rendered: Rendered, seen: set[Path]) -> Iterator[Finding]:
     """Find YAML beside a kustomization that nothing names, here or in a base: it has no effect."""
+    values = _values_files(tree)
     for folder, listed in _listed(rendered.folder).items():
         if folder in seen:
             continue
         seen.add(folder)
-        for path in sorted(folder.glob("*.yaml")):
-            if path.name != KUSTOMIZATION and path.resolve() not in listed:
+        inner = [path.parent for path in folder.rglob(KUSTOMIZATION) if path.parent != folder]
+        for path in sorted(folder.rglob("*.yaml")):
+            is_others = any(path.is_relative_to(other) for other in inner)
+            is_named = path.name == KUSTOMIZATION or path.resolve() in listed | values
+            if not is_named and not is_others and not _is_promtool_test(path):
                 yield Finding(
                     tree.shown(path),
                     "",
@@ -48,12 +63,23 @@ def unlisted_files(tree: Tree, rendered: Rendered, seen: set[Path]) -> Iterator[
                 )
 
 
+def _is_promtool_test(path: Path) -> bool:
+    """Tests lie beside the rules that they test; `promtool test rules` reads them."""
+    return any("rule_files" in document for document in documents_of(path))
+
+
+def _values_files(tree: Tree) -> set[Path]:
+    """Give the files that Applications hand to charts, as `$values/PATH`."""
+    texts = (path.read_text(encoding="utf-8") for path in (tree.root / "bootstrap").rglob("*.yaml"))
+    return {(tree.root.parent / name).resolve() for text in texts for name in re.findall(r"\$values/(\S+)", text)}
+
+
 def _listed(folder: Path) -> dict[Path, set[Path]]:
     """Give kustomized folder → files that its kustomization names, for a folder and what it draws in."""
     path = folder / KUSTOMIZATION
     if not path.is_file():
         return {}
-    kustomization = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    kustomization = read_kustomization(folder)
     named = {(folder / text).resolve() for _, value in walk(kustomization) for text in _paths_in(value)}
     found = {folder.resolve(): named}
     for name in [*kustomization.get("resources", []), *kustomization.get("components", [])]:
@@ -100,27 +126,37 @@ def _operations_of(patch: Mapping[str, Any], folder: Path) -> list[Document]:
     text = patch.get("patch")
     if text is None and patch.get("path") and (folder / patch["path"]).is_file():
         text = (folder / patch["path"]).read_text(encoding="utf-8")
-    loaded = yaml.safe_load(text) if text else None
+    loaded = next(iter(load_all(text)), None) if text else None
     return [operation for operation in loaded if isinstance(operation, dict)] if isinstance(loaded, list) else []
 
 
-def _operations(file: str, field: str, operations: list[Document]) -> Iterator[Finding]:
+def _operations(file: str, field: str, operations: list[Document], targets: Sequence[Source]) -> Iterator[Finding]:
     for operation in operations:
-        path = str(operation.get("path", ""))
-        if re.search(r"/\d+(/|$)", path):
-            yield Finding(
-                file,
-                field,
-                f"patches {path} by list index, which is another entry as soon as the list changes",
-                "write a merge patch that names the entry, or a replacement with [name=…]",
-            )
+        parts = [part.replace("~1", "/").replace("~0", "~") for part in str(operation.get("path", "")).split("/")[1:]]
+        if any(_picks_by_index(source.document, parts) for source in targets):
+            what = f"patches {operation['path']} by list index, which is another entry as soon as the list changes"
+            yield Finding(file, field, what, "write a replacement that names the entry: [name=…]")
+
+
+def _picks_by_index(value: Any, parts: Sequence[str]) -> bool:
+    """Say whether a path picks an entry by number that has a name to pick it by."""
+    for part in parts:
+        if isinstance(value, list):
+            if not part.isdecimal() or int(part) >= len(value):
+                return False
+            value = value[int(part)]
+            if isinstance(value, dict) and "name" in value:
+                return True
+        elif isinstance(value, dict):
+            value = value.get(part)
+    return False
 
 
 def _replacement(tree: Tree, rendered: Rendered, field: str, replacement: Mapping[str, Any]) -> Iterator[Finding]:
     file = tree.shown(rendered.file)
     if replacement.get("path"):
         path = rendered.folder / replacement["path"]
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded: Any = next(iter(load_all(path.read_text(encoding="utf-8"))), [])
         for inner in loaded if isinstance(loaded, list) else [loaded]:
             yield from _replacement(tree, rendered, f"{field}({replacement['path']})", inner)
         return
@@ -130,8 +166,10 @@ def _replacement(tree: Tree, rendered: Rendered, field: str, replacement: Mappin
             wanted = ", ".join(f"{key} {value}" for key, value in select.items())
             what = f"matches nothing: no resource has {wanted}"
             yield Finding(file, f"{field}.targets[{number}].select", what, _nearest(select, rendered))
+        chosen = [source for source in rendered.sources if _selects(select, source)]
         for path in target.get("fieldPaths", []):
-            if re.search(r"(^|\.)\d+(\.|$)", path):
+            parts = re.findall(r"\[[^\]]*\]|[^.\[\]]+", path)
+            if any(_picks_by_index(source.document, parts) for source in chosen):
                 what = f"replaces {path} by list index, which is another entry as soon as the list changes"
                 yield Finding(file, f"{field}.targets[{number}]", what, "select the entry by name: [name=…]")
 

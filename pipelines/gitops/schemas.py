@@ -5,18 +5,19 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 import jsonschema
 import kubernetes_validate
-import yaml
 from jsonschema.exceptions import best_match
 from jsonschema.protocols import Validator
 
 from pipelines.errors import UsageError
 from pipelines.gitops.findings import Finding
-from pipelines.gitops.tree import Document, kind_of, label
+from pipelines.gitops.tree import Document, kind_of, label, load_all
+from pipelines.steps.fingerprint import canonical_json
 
 KUBERNETES = "1.36"
 METADATA = {"name", "namespace", "labels", "annotations", "finalizers", "generateName", "ownerReferences"}
@@ -42,12 +43,11 @@ class Schemas:
             return
         for name in sorted(set(document["metadata"]) - METADATA):
             yield Finding(file, f"{label(document)}.metadata.{name}", *_unknown_field(name, METADATA))
-        try:
-            kubernetes_validate.validate(document, KUBERNETES, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            yield Finding(file, _path(document, error.path), _words(error.message), MEND)
-        except kubernetes_validate.SchemaNotFoundError:
+        fault = _core_fault(canonical_json(document))
+        if fault is NO_SCHEMA:
             yield from self._custom(document, file)
+        elif fault is not None:
+            yield Finding(file, _path(document, fault.path), _words(fault.message), MEND)
 
     def _custom(self, document: Document, file: str) -> Iterator[Finding]:
         version = document["apiVersion"].rpartition("/")[2]
@@ -67,6 +67,21 @@ class Schemas:
                 yield Finding(file, _path(document, deepest.absolute_path), _words(deepest.message), MEND)
 
 
+NO_SCHEMA = jsonschema.ValidationError("no schema")
+
+
+@cache
+def _core_fault(document: str) -> jsonschema.ValidationError | None:
+    """Check one of Kubernetes' own kinds; remembered, because each call parses a megabyte of definitions."""
+    try:
+        kubernetes_validate.validate(json.loads(document), KUBERNETES, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return cast(jsonschema.ValidationError, error)
+    except kubernetes_validate.SchemaNotFoundError:
+        return NO_SCHEMA
+    return None
+
+
 def read_schemas(folder: Path | None) -> Schemas:
     """Read a folder of schemas, `Kind.json` or `kind_version.json`, or of CustomResourceDefinitions in YAML."""
     if folder is None:
@@ -75,20 +90,23 @@ def read_schemas(folder: Path | None) -> Schemas:
         raise UsageError(
             f"{folder} is no folder; pass --crd-schemas a folder of JSON schemas or CRDs, or unset CRD_SCHEMAS"
         )
+    return Schemas(_validators(folder))
+
+
+@lru_cache(maxsize=4)
+def _validators(folder: Path) -> Mapping[tuple[str, str], Validator]:
     found: dict[tuple[str, str], Schema] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix == ".json":
-            schema = json.loads(path.read_text(encoding="utf-8"))
-            kinds = [schema.get("properties", {}).get("kind", {}).get(key) for key in ("const", "default")]
             stem, _, version = path.stem.partition("_")
-            found[next(filter(None, kinds), stem), version] = schema
+            found[SPELLED.get(stem, stem), version] = json.loads(path.read_text(encoding="utf-8"))
         elif path.suffix in (".yaml", ".yml"):
-            for definition in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            for definition in load_all(path.read_text(encoding="utf-8")):
                 if isinstance(definition, dict) and kind_of(definition) == "CustomResourceDefinition":
                     found |= _versions(definition)
     if not found:
         raise UsageError(f"{folder} holds no schema: expected Kind.json, or CustomResourceDefinitions in YAML")
-    return Schemas({_key(key): jsonschema.Draft7Validator(closed(schema)) for key, schema in found.items()})
+    return {key: jsonschema.Draft7Validator(closed(schema)) for key, schema in found.items()}
 
 
 def closed(schema: Schema) -> Schema:
@@ -126,12 +144,8 @@ def _versions(definition: Document) -> dict[tuple[str, str], Schema]:
     }
 
 
-# Files of one kind a file are named as people like; what they check is the kind as Kubernetes spells it.
+# Schema files are named in lower case by some publishers.
 SPELLED = {"externalsecret": "ExternalSecret", "prometheusrule": "PrometheusRule", "servicemonitor": "ServiceMonitor"}
-
-
-def _key(key: tuple[str, str]) -> tuple[str, str]:
-    return SPELLED.get(key[0], key[0]), key[1]
 
 
 def _path(document: Document, parts: Any) -> str:

@@ -8,7 +8,7 @@ asks the network or a cluster.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -53,14 +53,18 @@ class Validation:
     """custom kinds for which there was no schema"""
 
 
-def validate(root: Path, crd_schemas: Path | None) -> Validation:
-    """Check a whole tree. Files that are no YAML are all that is reported when there are any: nothing builds then."""
+def validate(root: Path, crd_schemas: Path | None, only: Collection[str] = ()) -> Validation:
+    """Check a whole tree, or of what is rendered `only` some folders, given relative to the tree.
+
+    Files that are no YAML are all that is reported when there are any: nothing builds then.
+    """
     tree, schemas = Tree(root), read_schemas(crd_schemas)
     style = sorted(check_style(tree))
     if any(finding.what.endswith("(syntax)") for finding in style):
         return Validation(style, [], len(tree.yaml_files), [])
-    rendered, failed = build_all(tree, tree.kustomized)
-    with_components, failed_components = build_components(tree)
+    chosen = [path for path in tree.kustomized if not only or str(path.relative_to(root)) in only]
+    rendered, failed = build_all(tree, chosen)
+    with_components, failed_components = build_components(tree) if not only else ([], [])
     found = [*style, *failed, *failed_components]
     for one in [*rendered, *with_components]:
         found += check_rendered(tree, one, schemas)
@@ -71,7 +75,8 @@ def validate(root: Path, crd_schemas: Path | None) -> Validation:
     found += check_digests(tree, rendered)
     found += check_environments(tree)
     found += check_namespaces(tree, rendered)
-    found += check_applications(tree, rendered)
+    if not only or "bootstrap" in only:
+        found += check_applications(tree, rendered)
     found += check_files(tree)
     found += _plain_files(tree, schemas)
     return Validation(sorted(set(found)), rendered, len(tree.yaml_files), sorted(schemas.unknown))

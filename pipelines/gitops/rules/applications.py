@@ -7,30 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.gitops.findings import Finding
-from pipelines.gitops.rules.environments import namespaces
-from pipelines.gitops.tree import Document, Rendered, Tree, documents_of, kind_of, label, name_of
+from pipelines.gitops.rules.environments import CLUSTER_WIDE, namespaces
+from pipelines.gitops.tree import KUSTOMIZATION, Document, Rendered, Tree, documents_of, kind_of, label, name_of
 
 VERSION = re.compile(r"v?\d+\.\d+\.\d+([+-][\w.-]+)?")
 KINDS = ("Application", "ApplicationSet")
 GIVEN_PROJECT = "default"
 
 
-def argo_files(tree: Tree) -> list[tuple[Path, Document]]:
-    """Read every Application, ApplicationSet and AppProject, wherever it is written."""
-    folders = ("argocd-root", "bootstrap", "policy")
-    paths = [path for path in tree.yaml_files if path.relative_to(tree.root).parts[0] in folders]
-    found = [(path, document) for path in paths for document in documents_of(path)]
-    return [(path, document) for path, document in found if kind_of(document) in (*KINDS, "AppProject")]
+def argo_objects(tree: Tree, every: Sequence[Rendered]) -> list[tuple[str, Document]]:
+    """Give every Application, ApplicationSet and AppProject as it is applied, with the file that it comes from."""
+    found: dict[str, tuple[str, Document]] = {}
+    for rendered in every:
+        for document in rendered.of_kind(*KINDS, "AppProject"):
+            found.setdefault(label(document), (tree.shown(rendered.file_of(document)), document))
+    return list(found.values())
 
 
 def check_applications(tree: Tree, every: Sequence[Rendered]) -> Iterator[Finding]:
     """Check the Applications against the tree that they deploy, and against their projects."""
-    found = argo_files(tree)
-    rendered = {name_of(d): d for r in every for d in r.of_kind("AppProject")}
-    projects = rendered or {name_of(document): document for _, document in found if kind_of(document) == "AppProject"}
+    found = argo_objects(tree, every)
+    projects = {name_of(document): document for _, document in found if kind_of(document) == "AppProject"}
     addresses: dict[str, str] = {}
-    for path, document in found:
-        file = tree.shown(path)
+    for file, document in found:
         if kind_of(document) == "AppProject":
             yield from _project(file, document)
             continue
@@ -38,19 +37,51 @@ def check_applications(tree: Tree, every: Sequence[Rendered]) -> Iterator[Findin
         yield from _membership(file, where, spec, projects)
         sources = [*([spec["source"]] if "source" in spec else []), *spec.get("sources", [])]
         if not sources:
-            yield Finding(
-                file, f"{where}.source", "is missing: the Application deploys nothing", "name repoURL and path or chart"
-            )
+            what = "is missing: the Application deploys nothing"
+            yield Finding(file, f"{where}.source", what, "name repoURL and path or chart")
         for source in sources:
             address = str(source.get("repoURL", ""))
             yield from _source(tree, file, where, source, document, every)
-            if "chart" not in source and "{{" not in address:
-                first = addresses.setdefault(address, file)
-                if len(addresses) > 1 and first == file:
-                    others = ", ".join(name for name in addresses if name != address)
-                    what = f"is {address}, elsewhere {others}"
-                    yield Finding(file, f"{where}.source.repoURL", what, "one repository: make gitops-configure REPO=…")
+            if "chart" not in source and addresses.setdefault(address, file) == file and len(addresses) > 1:
+                others = ", ".join(name for name in addresses if name != address)
+                what = f"is {address}, elsewhere {others}"
+                yield Finding(file, f"{where}.source.repoURL", what, "one repository: make gitops-configure REPO=…")
     yield from _reached(tree, found)
+    yield from _kinds(tree, found, projects, every)
+
+
+def _kinds(
+    tree: Tree, found: Sequence[tuple[str, Document]], projects: Mapping[str, Document], every: Sequence[Rendered]
+) -> Iterator[Finding]:
+    """Check that the project of what deploys a folder allows every kind in it."""
+    for _, document in found:
+        spec, _ = _application_spec(document) if kind_of(document) != "AppProject" else ({}, "")
+        project = projects.get(str(spec.get("project")))
+        patterns = _patterns(document) if project else []
+        for rendered in every:
+            if project is None or not any(fnmatch(tree.shown(rendered.folder), pattern) for pattern in patterns):
+                continue
+            for one in rendered.documents:
+                if not _allows(project, one):
+                    kind = f"{one['apiVersion'].rpartition('/')[0] or 'core'}/{kind_of(one)}"
+                    what = f"{kind} is not allowed by project {name_of(project)}: Argo CD refuses to sync"
+                    mend = f"add it to the whitelists of AppProject {name_of(project)}, or remove the object"
+                    yield Finding(tree.shown(rendered.file_of(one)), label(one), what, mend)
+
+
+def _allows(project: Document, document: Document) -> bool:
+    """A list that is missing allows every namespaced kind, and no cluster-wide one."""
+    spec, is_cluster_wide = project["spec"], kind_of(document) in CLUSTER_WIDE
+    allowed = spec.get("clusterResourceWhitelist" if is_cluster_wide else "namespaceResourceWhitelist")
+    if allowed is None:
+        return not is_cluster_wide
+    group = str(document["apiVersion"]).rpartition("/")[0]
+    return any(
+        fnmatch(group, entry["group"])
+        and fnmatch(kind_of(document), entry["kind"])
+        and fnmatch(name_of(document), entry.get("name", "*"))
+        for entry in allowed
+    )
 
 
 def _application_spec(document: Document) -> tuple[Mapping[str, Any], str]:
@@ -125,11 +156,14 @@ def _source(
         )
         return
     built = next((r for r in every if r.folder.resolve() == folder.resolve()), None)
-    plain = [d for p in sorted(folder.rglob("*.yaml")) for d in documents_of(p) if kind_of(d) != "Kustomization"]
-    if (built is not None and not built.documents) or not plain:
-        yield Finding(
-            file, f"{where}.source.path", f"{path} renders nothing: the Application is empty", "put manifests there"
-        )
+    if built is None and (folder / KUSTOMIZATION).is_file():
+        return  # it does not build, which is a finding of its own
+    plain = [
+        document for found in sorted(folder.rglob("*.yaml")) for document in documents_of(found) if kind_of(document)
+    ]
+    if not (built.documents if built else plain):
+        what = f"{path} renders nothing: the Application is empty"
+        yield Finding(file, f"{where}.source.path", what, "put manifests there")
 
 
 def _generated(tree: Tree, file: str, document: Document) -> Iterator[Finding]:
@@ -150,17 +184,9 @@ def _generated(tree: Tree, file: str, document: Document) -> Iterator[Finding]:
                 )
 
 
-def _reached(tree: Tree, found: Sequence[tuple[Path, Document]]) -> Iterator[Finding]:
+def _reached(tree: Tree, found: Sequence[tuple[str, Document]]) -> Iterator[Finding]:
     """Check that every overlay is deployed by something, and its namespace allowed by some project."""
-    patterns: list[str] = []
-    for _, document in found:
-        if kind_of(document) == "ApplicationSet":
-            for generator in document["spec"].get("generators", []):
-                patterns += [str(e["path"]) for e in (generator.get("git") or {}).get("directories", []) if "path" in e]
-                patterns += [str(v) for e in (generator.get("list") or {}).get("elements", []) for v in e.values()]
-        elif kind_of(document) == "Application":
-            spec = document["spec"]
-            patterns += [str(s.get("path", "")) for s in [spec.get("source", {}), *spec.get("sources", [])]]
+    patterns = [pattern for _, document in found for pattern in _patterns(document)]
     allowed = [
         str(destination.get("namespace"))
         for _, document in found
@@ -175,3 +201,17 @@ def _reached(tree: Tree, found: Sequence[tuple[Path, Document]]) -> Iterator[Fin
             file = f"{path}/kustomization.yaml"
             what = f"{namespace} is no destination of any AppProject: Argo CD refuses to sync"
             yield Finding(file, "namespace", what, "add it to the destinations of the application's project")
+
+
+def _patterns(document: Document) -> list[str]:
+    """Give the folders that an Application or ApplicationSet deploys, as patterns."""
+    spec = document["spec"]
+    if kind_of(document) == "Application":
+        return [
+            str(source["path"]) for source in [spec.get("source", {}), *spec.get("sources", [])] if "path" in source
+        ]
+    found = []
+    for generator in spec.get("generators", []):
+        found += [str(e["path"]) for e in (generator.get("git") or {}).get("directories", []) if not e.get("exclude")]
+        found += [str(value) for e in (generator.get("list") or {}).get("elements", []) for value in e.values()]
+    return found

@@ -27,6 +27,7 @@ def check_pods(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
         yield from _probes(file, workload)
         if kind_of(workload.document) == "Deployment":
             yield from _rollout(file, rendered, workload)
+            yield from _budgets(tree, rendered, workload)
 
 
 def memory_bytes(quantity: str) -> int:
@@ -113,7 +114,7 @@ def _probes(file: str, workload: Workload) -> Iterator[Finding]:
 
 
 def _rollout(file: str, rendered: Rendered, workload: Workload) -> Iterator[Finding]:
-    """Find a rollout or a drain that would wait for ever."""
+    """Find a rollout that would wait for ever."""
     document = workload.document
     spec = document["spec"]
     replicas = spec.get("replicas", 1)
@@ -130,16 +131,16 @@ def _rollout(file: str, rendered: Rendered, workload: Workload) -> Iterator[Find
                 f"maxSurge {surge}, maxUnavailable {unavailable} need a second free pod slot, and a t3.micro has one",
                 "set maxSurge: 0 and maxUnavailable: 1",
             )
+
+
+def _budgets(tree: Tree, rendered: Rendered, workload: Workload) -> Iterator[Finding]:
+    replicas = workload.document["spec"].get("replicas", 1)
     for budget in rendered.of_kind("PodDisruptionBudget"):
         wanted = (budget["spec"].get("selector") or {}).get("matchLabels", {})
         covers = bool(wanted) and all(workload.labels.get(key) == value for key, value in wanted.items())
         if covers and _blocks_drain(budget, replicas):
-            yield Finding(
-                file,
-                f"{label(budget)}.spec",
-                f"lets no pod of {replicas} go, so a node can never be drained",
-                "set maxUnavailable: 1",
-            )
+            what = f"lets no pod of {replicas} go, so a node can never be drained"
+            yield Finding(tree.shown(rendered.file_of(budget)), f"{label(budget)}.spec", what, "set maxUnavailable: 1")
 
 
 def _blocks_drain(budget: Document, replicas: int) -> bool:

@@ -1,0 +1,130 @@
+"""Faults of Applications and projects, each seeded into a copy of the tree."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.gitops.trees import (
+    CRON,
+    INFERENCE,
+    PIPELINE,
+    SERVING,
+    Fault,
+    assert_found,
+    edit,
+    edited,
+    needs_schemas,
+)
+
+FAULTS = {
+    "kind that the project forbids": Fault(
+        edited(
+            f"{INFERENCE}/base/service.yaml",
+            lambda d: d.append(
+                {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "api"}, "spec": {}}
+            ),
+        ),
+        f"{SERVING} bootstrap",
+        f"{INFERENCE}/base/service.yaml",
+        "Ingress/api",
+        "not allowed by project ml-inference",
+        "AppProject",
+    ),
+    "namespace that the project forbids": Fault(
+        edit(
+            "bootstrap/projects/ml-inference.yaml", "      namespace: ml-inference-*\n", "      namespace: inference\n"
+        ),
+        f"{SERVING} bootstrap",
+        f"{SERVING}/kustomization.yaml",
+        "namespace",
+        "is no destination of any AppProject",
+        "destinations",
+    ),
+    "project that does not exist": Fault(
+        edit("bootstrap/apps/ml-recommendation-inference.yaml", "project: ml-inference", "project: ml-inferense"),
+        "bootstrap",
+        "bootstrap/apps/ml-recommendation-inference.yaml",
+        "project",
+        "names AppProject 'ml-inferense'",
+        "there are:",
+    ),
+    "generator that finds nothing": Fault(
+        edit("bootstrap/apps/ml-recommendation-inference.yaml", "/overlays/*", "/overlay/*"),
+        "bootstrap",
+        "bootstrap/apps/ml-recommendation-inference.yaml",
+        "generators[0].git.directories",
+        "finds no folder",
+        "overlays",
+    ),
+    "misspelled keys that render as nothing": Fault(
+        edit("bootstrap/apps/ml-recommendation-inference.yaml", "missingkey=error", "missingkey=default"),
+        "bootstrap",
+        "bootstrap/apps/ml-recommendation-inference.yaml",
+        "goTemplateOptions",
+        "misspelled key",
+        "missingkey=error",
+    ),
+    "path that does not exist": Fault(
+        edit("bootstrap/platform/logging-app.yaml", "path: gitops/manifests/logging", "path: gitops/manifests/logs"),
+        "bootstrap",
+        "bootstrap/platform/logging-app.yaml",
+        "source.path",
+        "does not exist",
+        "name a folder",
+    ),
+    "platform application that deploys nothing": Fault(
+        lambda root: (root / "manifests/logging/kustomization.yaml").write_text("resources: [../../config/defaults]\n"),
+        "bootstrap manifests/logging",
+        "bootstrap/platform/logging-app.yaml",
+        "source.path",
+        "the Application is empty",
+        "put manifests there",
+    ),
+    "chart that is not pinned": Fault(
+        edit("bootstrap/platform/logging-app.yaml", "targetRevision: 0.", "targetRevision: '>=0.1' # "),
+        "bootstrap",
+        "bootstrap/platform/logging-app.yaml",
+        "targetRevision",
+        "is no version of chart fluent-bit",
+        "pin the chart",
+    ),
+}
+OF_SCHEMAS = {
+    "Application with invented fields": Fault(
+        edited(
+            "bootstrap/platform/logging-app.yaml", lambda d: d[0]["spec"].update(healthChecks=[{"kind": "Deployment"}])
+        ),
+        "bootstrap",
+        "bootstrap/platform/logging-app.yaml",
+        "Application/logging-platform.spec.healthChecks",
+        "is not a field of this kind",
+        "remove it",
+    ),
+    "field of an Application, misspelled": Fault(
+        edited("bootstrap/platform/logging-app.yaml", lambda d: d[0]["spec"].update(revisionHistoryLimits=3)),
+        "bootstrap",
+        "bootstrap/platform/logging-app.yaml",
+        "spec.revisionHistoryLimits",
+        "is not a field of this kind",
+        "did you mean revisionHistoryLimit?",
+    ),
+    "schedule of a cron that is none": Fault(
+        edited(CRON, lambda d: d[0]["spec"].update(concurrencyPolicy="Never")),
+        PIPELINE,
+        CRON,
+        "spec.concurrencyPolicy",
+        "is not one of",
+        "correct the field",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_fault_is_found(fault: Fault, tmp_path: Path) -> None:
+    assert_found(fault, tmp_path)
+
+
+@needs_schemas
+@pytest.mark.parametrize("fault", OF_SCHEMAS.values(), ids=OF_SCHEMAS)
+def test_fault_is_found_by_the_schema_of_a_custom_kind(fault: Fault, tmp_path: Path) -> None:
+    assert_found(fault, tmp_path)

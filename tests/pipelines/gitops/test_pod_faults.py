@@ -1,0 +1,95 @@
+"""Faults of what runs as a pod, each seeded into a copy of the tree."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.gitops.trees import CONTAINER, DEPLOYMENT, INFERENCE, SERVING, Fault, assert_found, edit, edited
+
+FAULTS = {
+    "typo in a field of a core kind": Fault(
+        edit(DEPLOYMENT, "imagePullPolicy:", "imagePulPolicy:"),
+        SERVING,
+        DEPLOYMENT,
+        CONTAINER,
+        "'imagePulPolicy' was unexpected",
+        "correct the field",
+    ),
+    "limit as large as the node": Fault(
+        edit("config/environments/production.yaml", "memory: 320Mi", "memory: 1Gi"),
+        SERVING,
+        DEPLOYMENT,
+        "limits.memory",
+        "1024 MiB do not fit a t3.micro",
+        "POD_OPTIMIZATION.md",
+    ),
+    "no memory limit": Fault(
+        edit("config/environments/production.yaml", "    limits:\n      memory: 320Mi\n", ""),
+        SERVING,
+        DEPLOYMENT,
+        f"{CONTAINER}.resources.limits.memory",
+        "is missing",
+        "set what was measured",
+    ),
+    "rollout that waits for a second slot": Fault(
+        edit(DEPLOYMENT, "maxSurge: 0", "maxSurge: 1"),
+        SERVING,
+        DEPLOYMENT,
+        "spec.strategy.rollingUpdate",
+        "need a second free pod slot",
+        "set maxSurge: 0",
+    ),
+    "budget that blocks every drain": Fault(
+        edit(f"{INFERENCE}/base/pod-disruption-budget.yaml", "maxUnavailable: 1", "minAvailable: 1"),
+        SERVING,
+        f"{INFERENCE}/base/pod-disruption-budget.yaml",
+        ".spec",
+        "a node can never be drained",
+        "maxUnavailable: 1",
+    ),
+    "probe on a port that is not open": Fault(
+        edit(DEPLOYMENT, "            - name: http\n", "            - name: web\n"),
+        SERVING,
+        DEPLOYMENT,
+        f"{CONTAINER}.readinessProbe",
+        "asks port http",
+        "there are: 8080, web",
+    ),
+    "root user": Fault(
+        edit(DEPLOYMENT, "runAsUser: 10001", "runAsUser: 0"),
+        SERVING,
+        DEPLOYMENT,
+        "securityContext.runAsUser",
+        "other than root",
+        "10001",
+    ),
+    "writable root": Fault(
+        edit(DEPLOYMENT, "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"),
+        SERVING,
+        DEPLOYMENT,
+        f"{CONTAINER}.securityContext.readOnlyRootFilesystem",
+        "wants True",
+        "set it to True",
+    ),
+    "ConfigMap that does not exist": Fault(
+        edit(DEPLOYMENT, "name: ml-inference-config", "name: ml-inference-settings"),
+        SERVING,
+        DEPLOYMENT,
+        f"{CONTAINER}.envFrom[0]",
+        "names ConfigMap ml-inference-settings",
+        "there are: ml-inference-config",
+    ),
+    "service that selects nothing": Fault(
+        edited(f"{INFERENCE}/base/service.yaml", lambda d: d[0]["spec"].update(selector={"app": "inference"})),
+        SERVING,
+        f"{INFERENCE}/base/service.yaml",
+        "spec.selector",
+        "selects no pod",
+        "labels",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_fault_is_found(fault: Fault, tmp_path: Path) -> None:
+    assert_found(fault, tmp_path)
