@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 N_PARTNERS = 12  # newest purchases that are asked for what is bought with them
 N_READ = 20  # newest purchases whose names are read
 PINNED_REASON = "placed here by the shop"
-SHAPED_ATTRIBUTES = ("product_type", "colour", "index_group")
+SAID_ATTRIBUTES = ("product_type", "colour")
 SIGNAL_DECIMALS = 4
 
 
@@ -54,7 +54,7 @@ def _context(engine: "Engine", lookup: Lookup, answered: dict[str, Chosen]) -> C
     usual: set[tuple[str, Any]] = set()
     for article_id in list(dict.fromkeys(reversed(history)))[:N_READ]:
         facts = engine.names.at(index_of[article_id])
-        usual.update((name, facts[name]) for name in SHAPED_ATTRIBUTES if facts.get(name))
+        usual.update((name, facts[name]) for name in SAID_ATTRIBUTES if facts.get(name))
 
     def name_of(article_id: str) -> str | None:
         name = engine.names.at(index_of[article_id]).get("name") if article_id in index_of else None
@@ -67,7 +67,8 @@ def _context(engine: "Engine", lookup: Lookup, answered: dict[str, Chosen]) -> C
         if article_id[:PRODUCT_CODE_LENGTH] not in codes and bundle.is_live[one.article_index]
     }
     partner_of = _partners(engine, lookup, strangers)
-    return Context(bought, lookup.segment, name_of, partner_of, frozenset(usual))
+    sent = frozenset(history[len(history) - min(lookup.n_sent, len(history)) :])
+    return Context(bought, lookup.segment, name_of, partner_of, sent, frozenset(usual))
 
 
 def _partners(engine: "Engine", lookup: Lookup, answered: dict[str, int]) -> dict[str, str]:
@@ -108,4 +109,5 @@ def _single(articles: Any, ages: Any, segment: int) -> Lookup:
         unknown_article_ids=(),
         bought=articles,
         bought_ages=ages,
+        n_sent=0,
     )

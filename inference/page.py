@@ -116,7 +116,14 @@ def sample_customers(engine: Engine) -> list[str]:
     """Name the customers whose answers training recorded: those with most purchases first."""
     requests = [case["request"] for case in engine.bundle.read_golden()]
     ids = [request["customer_id"] for request in requests if isinstance(request.get("customer_id"), str)]
-    return list(dict.fromkeys(reversed(ids)))[:MAX_SAMPLES]
+    return sorted(dict.fromkeys(ids), key=lambda customer_id: -_n_purchases(engine, customer_id))[:MAX_SAMPLES]
+
+
+def _n_purchases(engine: Engine, customer_id: str) -> int:
+    position = engine.customer_position(customer_id)
+    if position is None:
+        return 0
+    return int(np.diff(engine.bundle.customer_offsets[position : position + 2])[0])
 
 
 def page_routes(live: Callable[[], Live]) -> APIRouter:

@@ -48,8 +48,10 @@ class Context:
     name_of: Callable[[str], str | None]
     partner_of: Mapping[str, str] = field(default_factory=dict)
     """answered article_id → the article_id bought before that it is most often bought with"""
+    sent: frozenset[str] = frozenset()
+    """article_ids of the request itself: bought just now"""
     usual: frozenset[tuple[str, str]] = frozenset()
-    """(attribute, value) of what was bought, such as ("product_type", "Dress")"""
+    """(attribute, value) of what was bought: product types and colours"""
 
 
 def give_reason(facts: Mapping[str, Any], signals: Mapping[str, float], context: Context) -> str:
@@ -63,12 +65,14 @@ def give_reason(facts: Mapping[str, Any], signals: Mapping[str, float], context:
     worth.sort(key=lambda name: (name not in ABOUT_PURCHASES, -signals[name]))
     said: list[str] = []
     for name in worth:
+        if name == "affinity" and said:
+            continue  # whoever bought the article itself, or another colour of it, bought its kind too
         text = _SAY[name](facts, context) if name in _SAY else None
-        if text is not None and text not in said:
+        if text is not None:
             said.append(text)
         if len(said) == MAX_REASONS:
             break
-    return ", ".join(said) if said else "popular at the moment"
+    return "; ".join(said) if said else "popular at the moment"
 
 
 def days_ago(age_days: int) -> str:
@@ -91,12 +95,16 @@ def segment_words(segment: int) -> str | None:
     return (SEGMENTS[segment] or None) if segment < len(SEGMENTS) else None
 
 
+def _when(article_id: str, context: Context) -> str:
+    return "just now" if article_id in context.sent else days_ago(min(context.bought[article_id]))
+
+
 def _repurchase(facts: Mapping[str, Any], context: Context) -> str | None:
     ages = context.bought.get(facts["article_id"])
     if not ages:
         return None
     times = {1: "bought", 2: "bought twice, last"}.get(len(ages), f"bought {len(ages)} times, last")
-    return f"{times} {days_ago(min(ages))}"
+    return f"{times} {_when(facts['article_id'], context)}"
 
 
 def _variant(facts: Mapping[str, Any], context: Context) -> str | None:
@@ -106,7 +114,7 @@ def _variant(facts: Mapping[str, Any], context: Context) -> str | None:
         return None
     newest = min(others, key=lambda other: min(context.bought[other]))
     name = context.name_of(newest) or f"article {newest}"
-    return f"another colour of {name}, bought {days_ago(min(context.bought[newest]))}"
+    return f"another colour of {name}, bought {_when(newest, context)}"
 
 
 def _copurchase(facts: Mapping[str, Any], context: Context) -> str | None:
@@ -117,15 +125,12 @@ def _copurchase(facts: Mapping[str, Any], context: Context) -> str | None:
 
 
 def _affinity(facts: Mapping[str, Any], context: Context) -> str | None:
-    kind, colour, group = (facts.get(name) for name in ("product_type", "colour", "index_group"))
-    if kind and ("product_type", kind) in context.usual:
-        both = f"{colour.lower()} " if colour and ("colour", colour) in context.usual else ""
-        return f"like the {both}{kind.lower()} bought before" if both else f"{kind.lower()} was bought before"
+    kind, colour = facts.get("product_type"), facts.get("colour")
+    if not kind or ("product_type", kind) not in context.usual:
+        return None
     if colour and ("colour", colour) in context.usual:
-        return f"{colour.lower()} was bought before"
-    if group and ("index_group", group) in context.usual:
-        return f"{group} is where purchases were made"
-    return None
+        return f"{colour.lower()} {kind.lower()} fits what was bought before"
+    return f"{kind.lower()}, as bought before"
 
 
 def _segment(_: Mapping[str, Any], context: Context) -> str | None:
@@ -140,7 +145,7 @@ _SAY: dict[str, Callable[[Mapping[str, Any], Context], str | None]] = {
     "affinity": _affinity,
     "price": lambda _, context: "at the price usually paid" if context.bought else None,
     "segment": _segment,
-    "freshness": lambda *_: "new, or selling more than before",
+    "freshness": lambda *_: "new or on the rise",
     "popularity": lambda *_: "a best seller now",
     "sequence": lambda _, context: "follows from what was bought last" if context.bought else None,
 }

@@ -6,6 +6,7 @@ Everything here is article_index and place; names, scores and the graph are the 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import NamedTuple
 
 PINNED, FILLED = -1, -2
 
@@ -23,8 +24,7 @@ class Terms:
     group_of: Callable[[int], int] = lambda _: 0
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(NamedTuple):
     """An article of the answer and its rank in the graph's ranking, from 0; PINNED or FILLED when it has none."""
 
     article_index: int
@@ -39,8 +39,10 @@ def select(ranked: Iterable[int], spare: Iterable[int], terms: Terms) -> list[Ch
     """
     ranked = list(ranked)
     pins = _pins(terms)
-    if not pins and not terms.caps and not terms.banned and len(ranked) >= terms.top_k:
-        return [Chosen(index, rank) for rank, index in enumerate(ranked[: terms.top_k])]
+    if not pins and not terms.caps:
+        kept = [Chosen(index, rank) for rank, index in enumerate(ranked) if index not in terms.banned]
+        if len(kept) >= terms.top_k:
+            return kept[: terms.top_k]
     n_wanted = terms.top_k - len(pins)
     counts: dict[int, int] = {}
     for index in pins.values():

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from inference.api import PredictRequest
 from inference.engine import Request
 from inference.errors import RequestRefused
-from inference.parsing import parse_predict
+from inference.parsing import FIELDS, parse_predict
 
 
 def test_every_field_may_be_left_out_or_null() -> None:
@@ -83,18 +83,24 @@ def test_a_quote_inside_a_string_is_no_duplicate_key() -> None:
 
 scalars = st.one_of(st.none(), st.booleans(), st.integers(-5, 120), st.floats(allow_nan=False), st.text(max_size=3))
 values = st.one_of(scalars, st.lists(st.one_of(st.text(max_size=3), scalars), max_size=3))
-names = st.sampled_from(["customer_id", "user_id", "article_ids", "item_ids", "top_k", "exclude_purchased", "x"])
+names = st.sampled_from([*FIELDS, "x"])
 
 
 @settings(deadline=None, max_examples=500)
 @given(document=st.dictionaries(names, values, max_size=4))
 @example(document={"customer_id": "a", "item_ids": ["b"] * 1000, "top_k": 100})
 @example(document={"customer_id": "a", "item_ids": ["b"] * 1001})
+@example(document={"exclude": ["b"] * 1000, "index_group": ["b"] * 20, "price_min": 0, "price_max": 0.0})
+@example(document={"exclude": ["b"] * 1001})
+@example(document={"index_group": ["b"] * 21})
+@example(document={"price_max": 1e12})
 def test_the_documented_model_accepts_what_the_parser_accepts(document: dict[str, Any]) -> None:
     try:
         PredictRequest.model_validate(document)
-        # The one rule that the schema cannot say: two names of one field.
+        # What the schema cannot say: two names of one field, and a range that ends before it begins.
         documented = not ({"customer_id", "user_id"} <= set(document) or {"article_ids", "item_ids"} <= set(document))
+        low, high = document.get("price_min"), document.get("price_max")
+        documented = documented and (low is None or high is None or low <= high)
     except ValidationError:
         documented = False
     try:

@@ -1,0 +1,73 @@
+from typing import Any
+
+import pytest
+
+from inference.reasons import Context, days_ago, give_reason
+
+DRESS = {"article_id": "0706016001", "name": "Siri dress", "product_type": "Dress", "colour": "Black"}
+NAMES = {"0706016002": "Siri dress", "0372860002": "Runa skirt"}
+
+
+def context(**facts: Any) -> Context:
+    return Context(facts.pop("bought", {}), facts.pop("segment", 0), NAMES.get, **facts)
+
+
+@pytest.mark.parametrize(
+    ("signals", "known", "reason"),
+    [
+        ({"repurchase": 2.0}, {"bought": {"0706016001": [12]}}, "bought 12 days ago"),
+        ({"repurchase": 2.0}, {"bought": {"0706016001": [40, 12]}}, "bought twice, last 12 days ago"),
+        ({"repurchase": 2.0}, {"bought": {"0706016001": [40, 12, 3]}}, "bought 3 times, last 3 days ago"),
+        ({"repurchase": 2.0}, {"bought": {"0706016001": [1]}, "sent": {"0706016001"}}, "bought just now"),
+        ({"variant": 1.0}, {"bought": {"0706016002": [30]}}, "another colour of Siri dress, bought 4 weeks ago"),
+        (
+            {"variant": 1.0},
+            {"bought": {"0706016003": [30]}},
+            "another colour of article 0706016003, bought 4 weeks ago",
+        ),
+        ({"copurchase": 1.0}, {"partner_of": {"0706016001": "0372860002"}}, "often bought with Runa skirt"),
+        ({"affinity": 1.0}, {"usual": {("product_type", "Dress")}}, "dress, as bought before"),
+        (
+            {"affinity": 1.0},
+            {"usual": {("product_type", "Dress"), ("colour", "Black")}},
+            "black dress fits what was bought before",
+        ),
+        ({"segment": 1.0}, {"segment": 2}, "popular with customers of 25 to 34"),
+        ({"segment": 1.0}, {}, "popular with everybody"),
+        ({"freshness": 1.0}, {}, "new or on the rise"),
+        ({"popularity": 1.0, "freshness": 0.9}, {}, "a best seller now; new or on the rise"),
+        ({"sequence": 1.0}, {"bought": {"0372860002": [3]}}, "follows from what was bought last"),
+        ({}, {}, "popular at the moment"),
+    ],
+)
+def test_a_reason_is_in_a_merchandisers_words(signals: dict[str, float], known: dict[str, Any], reason: str) -> None:
+    assert give_reason(DRESS, signals, context(**known)) == reason
+
+
+def test_what_the_history_does_not_bear_out_is_not_said() -> None:
+    signals = {"repurchase": 3.0, "variant": 2.0, "copurchase": 2.0, "affinity": 1.0, "popularity": 0.9}
+    assert give_reason(DRESS, signals, context(bought={"0372860002": [3]})) == "a best seller now"
+
+
+def test_what_happened_to_the_customer_comes_before_what_is_true_of_everybody() -> None:
+    known = context(bought={"0706016001": [12]}, segment=2)
+    reason = give_reason(DRESS, {"segment": 2.0, "repurchase": 1.0}, known)
+    assert reason == "bought 12 days ago; popular with customers of 25 to 34"
+
+
+def test_a_signal_far_below_the_strongest_and_one_that_lowered_the_score_are_not_said() -> None:
+    known = context(bought={"0706016001": [12]})
+    assert give_reason(DRESS, {"popularity": 2.0, "repurchase": 0.1, "freshness": -1.0}, known) == "a best seller now"
+
+
+def test_at_most_two_reasons_are_given() -> None:
+    signals = {"segment": 1.0, "popularity": 1.1, "freshness": 1.2}
+    assert give_reason(DRESS, signals, context()) == "new or on the rise; a best seller now"
+
+
+@pytest.mark.parametrize(
+    ("age_days", "words"),
+    [(1, "yesterday"), (2, "2 days ago"), (27, "27 days ago"), (28, "4 weeks ago"), (90, "3 months ago")],
+)
+def test_an_age_is_said_as_people_do(age_days: int, words: str) -> None:
+    assert days_ago(age_days) == words
