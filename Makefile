@@ -11,7 +11,7 @@ SETUP := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check fmt serve render validate-gitops bench lock clean distclean
+.PHONY: help setup demo test check fmt serve render gitops-configure validate-gitops bench lock clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ serve: $(SETUP)  ## answer requests with the champion in LAKE=./lake (API_PORT=8
 
 render: $(SETUP)  ## write the workflow YAML below gitops/
 	@$(BIN)/python -m pipelines.render
+
+gitops-configure: $(SETUP)  ## write REPO=url REGISTRY=host/prefix ACCOUNT=id REGION=… BUCKET=stem into gitops/
+	@$(BIN)/python -m pipelines.gitops.configure --repo '$(REPO)' --registry '$(REGISTRY)' --account '$(ACCOUNT)' --region '$(REGION)' --bucket '$(BUCKET)'
 
 validate-gitops: $(SETUP)  ## check every manifest below gitops/, offline (CRD_SCHEMAS=folder for custom kinds)
 	@$(BIN)/python -m pipelines.gitops.validate
