@@ -1,0 +1,100 @@
+"""A rules file beside the champion, followed by a real server."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.rules_file import RulesFile, RulesObject, open_rules
+from tests.inference.conftest import Server
+from tests.inference.tiny_bundle import article_id, write_bundle
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    registry = tmp_path / "registry"
+    write_bundle(registry / "bundles" / "v1", version="v1", best=1)
+    write_bundle(registry / "bundles" / "v2", version="v2", best=2)
+    promote(registry, "v1")
+    return registry
+
+
+def promote(registry: Path, version: str) -> None:
+    write(registry / "champion.json", json.dumps({"version": version}))
+
+
+def write(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def best(server: Server) -> Any:
+    return server.predict({"top_k": 1}).json()["recommendations"][0]
+
+
+def test_rules_change_in_place_and_a_broken_file_leaves_the_last_good_ones(
+    start_server: StartServer, registry: Path
+) -> None:
+    rules = registry / "rules.json"
+    write(rules, json.dumps({"blocked": [article_id(1)]}))
+    server = start_server(MODEL_URI=str(registry))
+    server.wait_for_version("v1")
+    first = best(server)
+    assert first != article_id(1)  # from the very first answer
+    version = server.get("/healthz").json()["rules_version"]
+
+    write(rules, json.dumps({"blocked": [first]}))
+    server.wait_for(lambda: best(server) == article_id(1), "the new rules")
+    assert server.get("/healthz").json()["rules_version"] != version
+
+    for broken, reason in (
+        ('{"blocked": ["12"]}', "at least 10 characters"),
+        ('{"blocked": [', "Invalid JSON"),
+        ('{"caps": {"garment_grup 1": 1}}', "did you mean 'garment_group"),
+    ):
+        write(rules, broken)
+        server.wait_for(lambda r=reason: r in (server.get("/healthz").json()["rules_refusal"] or ""), reason)
+    assert server.get("/healthz").status_code == 200
+    assert best(server) == article_id(1)
+    assert "rules_refused_total 3.0" in server.get("/metrics").text
+    assert len(server.events("rules_refused")) == 3
+
+    promote(registry, "v2")
+    server.wait_for_version("v2")
+    write(rules, json.dumps({"blocked": [article_id(2)]}))
+    server.wait_for(lambda: best(server) != article_id(2), "rules for the new model")
+    assert server.get("/healthz").json()["rules_refusal"] is None
+
+    rules.unlink()
+    server.wait_for(lambda: "is gone" in (server.get("/healthz").json()["rules_refusal"] or ""), "that it is gone")
+    assert best(server) != article_id(2)
+    write(rules, "{}")
+    server.wait_for(lambda: best(server) == article_id(2), "no rules")
+
+
+def test_a_new_model_obeys_from_its_first_answer_on(start_server: StartServer, registry: Path) -> None:
+    write(registry / "rules.json", json.dumps({"blocked": [article_id(2)]}))
+    server = start_server(MODEL_URI=str(registry), MODEL_POLL_SECONDS="0.05")
+    server.wait_for_version("v1")
+    promote(registry, "v2")
+    seen: set[str] = set()
+    server.wait_for(lambda: seen.add(best(server)) or server.get("/healthz").json()["model_version"] == "v2", "v2")
+    assert seen | {best(server)} <= {article_id(i) for i in range(40)} - {article_id(2)}
+
+
+def test_where_rules_are_looked_for(tmp_path: Path, tiny_bundle: Path) -> None:
+    def place(uri: str | None, model_uri: str) -> Path:
+        source = open_rules(uri, model_uri)
+        assert isinstance(source, RulesFile)
+        return source.path
+
+    assert place(None, str(tmp_path)) == tmp_path / "rules.json"
+    assert place(None, f"file://{tiny_bundle}") == tiny_bundle.parent / "rules.json"
+    assert place(f"file://{tmp_path}/mine.json", "s3://shop/registry") == tmp_path / "mine.json"
+    assert open_rules(None, "s3://shop/registry") is None
+    assert isinstance(open_rules("s3://shop/rules.json", "s3://shop/registry"), RulesObject)
