@@ -1,0 +1,1 @@
+"""Other recommenders on the same customers and label weeks as ours."""
