@@ -34,7 +34,7 @@ def read_memory(root: Path = CGROUP, process: Path = Path("/proc/self")) -> Memo
 def count_processors(root: Path = CGROUP, process: Path = Path("/proc/self")) -> float:
     """Give the processors that this process may use at once: its CPU quota, at most those that it may run on."""
     allowed = float(len(os.sched_getaffinity(0)))
-    for folder in _folders(root, process, "cpu"):
+    for folder in (*_folders(root, process, ""), *_folders(root, process, "cpu")):
         try:
             quota, period = (folder / "cpu.max").read_text().split()
         except (OSError, ValueError):

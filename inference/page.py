@@ -62,7 +62,7 @@ class Purchase(ArticleFacts):
 
 class HistoryResponse(BaseModel):
     is_known: bool
-    segment: str | None = Field(description="Whom the model counts the customer among, in words.")
+    segment: str | None = Field(None, description="Whom the model counts the customer among, in words.")
     purchases: list[Purchase] = Field(description="Newest first; as many as the model reads.")
 
 

@@ -1,0 +1,142 @@
+"""A model that was good on paper and fails in use; one that does not fit; a lake that is damaged under the server."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from inference import cache
+from inference.bundle import seal_bundle
+from inference.champion import open_source
+from inference.fetch import fetch_champion
+from inference.limits import Memory
+from inference.swap import MIN_FAILURES, Swap
+from inference.telemetry import Metrics
+from tests.inference.test_hostile_bundles import FACTS, edit_model
+from tests.inference.test_server import StartServer, metric
+from tests.inference.test_swap import promote
+from tests.inference.tiny_bundle import article_id, customer_id, write_bundle
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    registry = tmp_path / "registry"
+    for version in ("v1", "v2"):
+        write_bundle(registry / "bundles" / version, version=version)
+    promote(registry, "v1")
+    return registry
+
+
+def break_for_long_histories(folder: Path, version: str) -> None:
+    """Make a graph that fails for more than three purchases, which none of its golden requests has."""
+
+    def change(model: onnx.ModelProto) -> None:
+        numbers = {"four": np.zeros(4, np.int64), "one_1": np.array([1], np.int64)}
+        model.graph.initializer.extend([numpy_helper.from_array(value, name) for name, value in numbers.items()])
+        model.graph.node.extend(
+            [
+                helper.make_node("Shape", ["history_BL"], ["shape"]),
+                helper.make_node("Gather", ["shape", "one_1"], ["length"]),
+                helper.make_node("Gather", ["four", "length"], ["always_0"]),  # out of bounds from 4 on
+                helper.make_node("Add", ["checked_index", "always_0"], ["article_index_BK"]),
+            ]
+        )
+        for node in model.graph.node[:-1]:
+            node.output[:] = ["checked_index" if name == "article_index_BK" else name for name in node.output]
+
+    edit_model(folder, change)
+    seal_bundle(folder, FACTS | {"version": version, "signals": ["all"]})
+
+
+LONG = {"article_ids": [article_id(index) for index in range(1, 6)]}
+
+
+def test_a_model_that_fails_in_use_is_rolled_back_and_not_tried_again(
+    start_server: StartServer, registry: Path
+) -> None:
+    break_for_long_histories(registry / "bundles" / "v2", "v2")
+    server = start_server(MODEL_URI=str(registry))
+    server.wait_for_version("v1")
+    assert server.predict(LONG).status_code == 200
+    promote(registry, "v2")
+    server.wait_for_version("v2")
+    assert server.predict({}).status_code == 200
+    statuses = [server.predict(LONG).status_code for _ in range(MIN_FAILURES + 3)]
+    assert statuses == [500] * MIN_FAILURES + [200] * 3
+    server.wait_for(lambda: "was rolled back to v1" in (server.get("/healthz").json()["last_refusal"] or ""), "why")
+    assert server.predict({}).json()["model_version"] == "v1"
+    assert metric(server, "model_swaps_total", outcome="rolled_back") == 1
+    assert metric(server, "model_info", version="v1") == 1
+    assert len(server.events("model_swapped")) == 2  # v2 is named as champion still, and was not taken again
+    # a new seal of it is another model
+    write_again = registry / "bundles" / "v3"
+    write_bundle(write_again, version="v3")
+    promote(registry, "v3")
+    server.wait_for_version("v3")
+    assert server.get("/healthz").json()["last_refusal"] is None
+
+
+def test_a_model_that_does_not_fit_beside_the_one_that_answers_is_refused(registry: Path, tmp_path: Path) -> None:
+    free_bytes = 200 * MIB
+    swap = Swap(
+        open_source(str(registry), tmp_path / "cache"),
+        Metrics(),
+        poll_seconds=1,
+        memory=lambda: Memory(limit_bytes=320 * MIB, working_set_bytes=320 * MIB - free_bytes),
+    )
+
+    async def follow() -> None:
+        nonlocal free_bytes
+        await swap.check()
+        assert swap.live().manifest.version == "v1"
+        promote(registry, "v2")
+        free_bytes = 10 * MIB
+        await swap.check()
+        assert swap.live().manifest.version == "v1"
+        assert "needs about 16 MiB beside the model that answers, 10 of 320 are free" in swap.reason
+        (registry / "champion.json").write_text(json.dumps({"version": "v2", "again": True}))
+        free_bytes = 200 * MIB
+        await swap.check()
+        assert swap.live().manifest.version == "v2"
+
+    asyncio.run(follow())
+
+
+def test_a_lake_that_is_truncated_under_the_server_changes_nothing(
+    start_server: StartServer, registry: Path, tmp_path: Path
+) -> None:
+    server = start_server(MODEL_URI=str(registry))
+    server.wait_for_version("v1")
+    before = server.predict({"customer_id": customer_id(1)}).json()
+    for path in (registry / "bundles" / "v1").iterdir():
+        path.write_bytes(b"")
+    assert server.predict({"customer_id": customer_id(1)}).json() == before
+    assert server.process.poll() is None
+    # and a restart answers from the copy
+    server.stop()
+    again = start_server(MODEL_URI=str(registry), MODEL_CACHE=str(tmp_path / "cache"))
+    again.wait_for(lambda: again.events("champion_refused"), "the refusal of what is left")
+    assert again.process.poll() is None
+
+
+def test_a_cache_that_cannot_be_written_is_said(start_server: StartServer, registry: Path) -> None:
+    server = start_server(MODEL_URI=str(registry), MODEL_CACHE="/proc/self/cache")
+    server.wait_for(lambda: server.events("registry_unreachable"), "why")
+    assert "MODEL_CACHE names a folder that can be written" in server.get("/healthz").text
+
+
+def test_without_room_for_a_copy_a_folder_is_verified_and_served_in_place(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SPARE_BYTES", 1 << 60)  # no disk has that
+    found = fetch_champion(str(registry), tmp_path / "cache", [])
+    assert found["in_place"]
+    assert found["folder"] == str(registry / "bundles" / "v1")
+    (registry / "bundles" / "v1" / "model.onnx").write_bytes(b"")
+    assert "model.onnx" in fetch_champion(str(registry), tmp_path / "cache", [])["refused"]["where"]
