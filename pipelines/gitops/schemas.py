@@ -41,8 +41,6 @@ class Schemas:
                 file, label(document), "is no Kubernetes object", "give it apiVersion, kind and metadata.name"
             )
             return
-        for name in sorted(set(document["metadata"]) - METADATA):
-            yield Finding(file, f"{label(document)}.metadata.{name}", *_unknown_field(name, METADATA))
         fault = _core_fault(canonical_json(document))
         if fault is NO_SCHEMA:
             yield from self._custom(document, file)
@@ -50,6 +48,8 @@ class Schemas:
             yield Finding(file, _path(document, fault.path), _words(fault.message), MEND)
 
     def _custom(self, document: Document, file: str) -> Iterator[Finding]:
+        for name in sorted(set(document["metadata"]) - METADATA):
+            yield Finding(file, f"{label(document)}.metadata.{name}", *_unknown_field(name, METADATA))
         version = document["apiVersion"].rpartition("/")[2]
         validator = self.validators.get((kind_of(document), version)) or self.validators.get((kind_of(document), ""))
         if validator is None:
