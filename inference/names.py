@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 16  # small, so that a search leaves nothing behind in the process
 MAX_LINES_TRIED = 4000
 SEARCH_BUDGET_S = 0.25
 MAX_LINE_BYTES = 1 << 16
@@ -42,7 +42,9 @@ class ArticleNames:
         live: list[dict[str, Any]] = []
         gone: list[dict[str, Any]] = []
         deadline = time.monotonic() + SEARCH_BUDGET_S
-        for n_tried, (index, line) in enumerate(self._lines_with(max(words, key=len).encode()), 1):
+        for n_tried, (index, line) in enumerate(
+            self._lines_with(max(words, key=lambda word: (word.isascii(), len(word)))), 1
+        ):
             facts = _read_line(line)
             text = " ".join(str(value) for value in facts.values()).lower()
             if all(word in text for word in words):
@@ -51,8 +53,9 @@ class ArticleNames:
                 break
         return (live + gone)[:limit]
 
-    def _lines_with(self, word: bytes) -> Iterable[tuple[int, bytes]]:
+    def _lines_with(self, text: str) -> Iterable[tuple[int, bytes]]:
         """Yield (article_index, line) for every line in which the word stands, in lower case."""
+        word, is_ascii = text.encode(), text.isascii()
         n_articles = len(self._offsets) - 1
         first = 0
         while first < n_articles:
@@ -60,7 +63,8 @@ class ArticleNames:
             beyond = int(self._offsets.searchsorted(start + CHUNK_BYTES, side="right")) - 1
             beyond = min(max(beyond, first + 1), n_articles)
             chunk = os.pread(self._file, int(self._offsets[beyond]) - start, start)
-            lowered = chunk.decode("utf-8", "replace").lower().encode() if not chunk.isascii() else chunk.lower()
+            # Bytes are lower-cased ten times faster, and other letters than ASCII's cannot hide a word without them.
+            lowered = chunk.lower() if is_ascii else chunk.decode("utf-8", "replace").lower().encode()
             # Lower-casing may move bytes; then lines are counted instead of looked up.
             is_same = len(lowered) == len(chunk)
             at = lowered.find(word)

@@ -82,17 +82,19 @@ def read_reference(bundle: Bundle) -> Reference:
     offsets = bundle.customer_offsets[: n_customers + 1]
     bought = bundle.history_articles[: offsets[-1]]
     recent = bought[bundle.history_days[: offsets[-1]] >= bundle.as_of_day - RECENT_DAYS]
-    n_articles = bundle.manifest.n_articles
-    sold_A = np.bincount(recent, minlength=n_articles).astype(np.float64)
-    order = bundle.live_articles[np.argsort(-bundle.segment_retrieval[0], kind="stable")]
-    before = np.cumsum(sold_A[order]) - sold_A[order]
-    total = max(1.0, float(sold_A[order].sum()))
-    popularity_bin_A = np.full(n_articles, N_POPULARITY_BINS, np.int8)  # the last bin: not live
-    popularity_bin_A[order] = np.minimum(before / total * N_POPULARITY_BINS, N_POPULARITY_BINS - 1).astype(np.int8)
+    live_N = bundle.live_articles
+    best_first = np.argsort(bundle.segment_retrieval[0], kind="stable")[::-1]
+    positions = live_N.searchsorted(recent[bundle.is_live[recent]])
+    sold = np.bincount(positions, minlength=len(live_N))[best_first]
+    before = np.cumsum(sold) - sold
+    popularity_bin_A = np.full(bundle.manifest.n_articles, N_POPULARITY_BINS, np.int8)  # the last bin: not live
+    in_order = np.minimum(before * N_POPULARITY_BINS // max(1, int(sold.sum())), N_POPULARITY_BINS - 1)
+    popularity_bin_A[live_N[best_first]] = in_order
+    ones = np.ones(len(recent))
     return Reference(
         popularity_bin_A,
-        _count(popularity_bin_A, sold_A, N_POPULARITY_BINS + 1),
-        _count(bundle.index_groups, sold_A),
+        _count(popularity_bin_A[recent], ones, N_POPULARITY_BINS + 1),
+        _count(bundle.index_groups[recent], ones),
         _length_bins(np.bincount(np.diff(offsets), minlength=1)),
         len(recent),
     )
@@ -122,7 +124,8 @@ class Shift:
             self._reference = live, read_reference(live.engine.bundle)
         reference, engine = self._reference[1], live.engine
         bundle = engine.bundle
-        served_A = engine.n_served_A.astype(np.float64)
+        served = np.flatnonzero(engine.n_served_A)  # far fewer than there are articles
+        times = engine.n_served_A[served]
         by_length = np.asarray(engine.n_by_history_length)
         group_names = engine.attributes["index_group"]
         spans = itertools.pairwise(LENGTH_BOUNDS)
@@ -130,17 +133,17 @@ class Shift:
         return ShiftReport(
             model_version=live.manifest.version,
             n_answers=int(by_length.sum()),
-            n_articles_served=int(served_A.sum()),
+            n_articles_served=int(times.sum()),
             n_reference_purchases=reference.n_purchases,
-            coverage=float(np.count_nonzero(served_A[bundle.live_articles]) / bundle.manifest.n_live),
+            coverage=float(np.count_nonzero(bundle.is_live[served]) / bundle.manifest.n_live),
             views={
                 "popularity": _view(
-                    _count(reference.popularity_bin_A, served_A, N_POPULARITY_BINS + 1),
+                    _count(reference.popularity_bin_A[served], times, N_POPULARITY_BINS + 1),
                     reference.popularity,
                     [*(f"tenth {n}" for n in range(1, N_POPULARITY_BINS + 1)), "not on sale"],
                 ),
                 "index_group": _view(
-                    _count(bundle.index_groups, served_A),
+                    _count(bundle.index_groups[served], times),
                     reference.index_group,
                     [name or "?" for name in group_names],
                 ),
