@@ -5,20 +5,26 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.errors import DataGateError
+from pipelines.errors import DataGateError, UsageError
+from pipelines.recommender.checkpoints import Checkpoints
 from pipelines.recommender.hyperparameters import Hyperparameters
 from pipelines.recommender.interactions import Bool, Int32
 from pipelines.recommender.label_week import LabelWeek
 from pipelines.recommender.metrics import average_precision
 from pipelines.recommender.model import Ranker
+from pipelines.recommender.rows import Rows, rows_of
+from pipelines.recommender.signals import RANKER_FEATURES
+from pipelines.recommender.workers import Workers
 
-MASKED = -1e9
+SAMPLE = 2000
+"""Customers from whose candidates mean and deviation of each feature are taken."""
 
 
 @dataclass(frozen=True)
@@ -40,67 +46,58 @@ class Fit:
     n_validation_customers: int
 
 
+@dataclass
+class Progress:
+    """Where a fit stands between two epochs; all that going on needs, since each epoch draws from its own seed."""
+
+    ranker: Ranker
+    optimizer: torch.optim.Optimizer
+    curve: list[Epoch] = field(default_factory=list)
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "ranker": self.ranker.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "curve": [astuple(epoch) for epoch in self.curve],
+            "best": (self.best_loss, self.best_epoch, self.best_weights),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.ranker.load_state_dict(state["ranker"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.curve = [Epoch(*values) for values in state["curve"]]
+        self.best_loss, self.best_epoch, self.best_weights = state["best"]
+
+
 def split_validation(
-    weeks: Sequence[LabelWeek], hyperparameters: Hyperparameters
+    weeks: Sequence[LabelWeek], hyperparameters: Hyperparameters, workers: Workers | None = None
 ) -> tuple[list[LabelWeek], list[LabelWeek]]:
     """Split label weeks (newest first) into training and validation weeks.
 
     Validation is the newest week; a small shop's week is mostly noise, so more are added until they hold
     `validation_customers` buyers or a quarter of all weeks.
     """
-    n_validation, n_customers = 0, 0
+    workers = workers or Workers()
+    n_validation, n_customers = 0, 0.0
     for week in weeks[: max(1, len(weeks) // 4)]:
         n_validation += 1
-        n_customers += len(week.customers_N)
+        n_customers += workers.sum(len(week.customers_N))[0]
         if n_customers >= hyperparameters.validation_customers:
             break
     return list(weeks[n_validation:]), list(weeks[:n_validation])
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Customers that can teach, n of them; half precision, since the widest shop's features must fit in memory."""
-
-    features_nCF: Tensor
-    is_bought_nC: Tensor
-    is_candidate_nC: Tensor
-    """False where a week of a smaller catalogue had fewer candidates."""
-
-    def __len__(self) -> int:
-        return len(self.features_nCF)
-
-    def scores(self, ranker: Ranker, rows: Tensor | slice) -> Tensor:
-        """Score the candidates of some rows; [rows, C]."""
-        scores_BC: Tensor = ranker(self.features_nCF[rows].to(torch.float32))
-        return scores_BC.masked_fill(~self.is_candidate_nC[rows], MASKED)
-
-
-def _gather(weeks: Sequence[LabelWeek]) -> Rows:
-    """Stack the customers with a bought article among their candidates."""
-    rows = [np.flatnonzero(week.is_bought_RC.any(axis=1)) for week in weeks]
-    n = sum(len(row) for row in rows)
-    C = max((week.features_RCF.shape[1] for week in weeks), default=1)
-    F = max((week.features_RCF.shape[2] for week in weeks), default=1)
-    features = torch.zeros((n, C, F), dtype=torch.float16)
-    is_bought, is_candidate = torch.zeros((n, C), dtype=torch.bool), torch.zeros((n, C), dtype=torch.bool)
-    at = 0
-    for week, row in zip(weeks, rows, strict=True):
-        width = week.features_RCF.shape[1]
-        features[at : at + len(row), :width] = torch.from_numpy(week.features_RCF[row])
-        is_bought[at : at + len(row), :width] = torch.from_numpy(week.is_bought_RC[row])
-        is_candidate[at : at + len(row), :width] = True
-        at += len(row)
-    return Rows(features, is_bought, is_candidate)
-
-
-def listwise_loss(scores_BC: Tensor, is_bought_BC: Tensor) -> Tensor:
+def listwise_losses(scores_BC: Tensor, is_bought_BC: Tensor) -> Tensor:
     """Cross-entropy of the softmax over a customer's candidates against the bought ones (Cao et al. 2007, ListNet).
 
-    Each customer weighs the same, whatever the size of the basket.
+    One of each customer, whatever the size of the basket; [B].
     """
     log_share_BC = scores_BC.log_softmax(dim=1)
     target_BC = is_bought_BC.to(scores_BC.dtype)
-    return -((log_share_BC * target_BC).sum(dim=1) / target_BC.sum(dim=1)).mean()
+    return -((log_share_BC * target_BC).sum(dim=1) / target_BC.sum(dim=1))
 
 
 def ranked_hits(ranker: Ranker, week: LabelWeek, k: int = 100) -> tuple[Bool, Int32]:
@@ -108,13 +105,23 @@ def ranked_hits(ranker: Ranker, week: LabelWeek, k: int = 100) -> tuple[Bool, In
     hits_NK = np.zeros((len(week.customers_N), k), dtype=np.bool_)
     width = min(k, week.candidates_RC.shape[1])
     order_RK = np.zeros((len(week.described_R), width), dtype=np.int64)
+    device = next(ranker.parameters()).device
     ranker.eval()
     with torch.inference_mode():
         for start in range(0, len(week.described_R), 256):
-            scores_BC = ranker(torch.from_numpy(week.features_RCF[start : start + 256]).to(torch.float32))
-            order_RK[start : start + 256] = scores_BC.topk(width, dim=1).indices.numpy()
+            features_BCF = torch.from_numpy(week.features_RCF[start : start + 256]).to(device, torch.float32)
+            order_RK[start : start + 256] = ranker(features_BCF).topk(width, dim=1).indices.cpu().numpy()
     hits_NK[week.described_R, :width] = np.take_along_axis(week.is_bought_RC, order_RK, 1)
     return hits_NK, np.take_along_axis(week.candidates_RC, order_RK, 1)
+
+
+def device_of(name: str, rank: int = 0) -> torch.device:
+    """Choose where to fit: `auto` takes a GPU when there is one. Raises UsageError for `cuda` without one."""
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UsageError('hyperparameters: device = "cuda", and torch sees no GPU here; use "auto" or "cpu"')
+    return torch.device("cuda", rank % torch.cuda.device_count())
 
 
 def fit_ranker(
@@ -123,63 +130,124 @@ def fit_ranker(
     hyperparameters: Hyperparameters,
     n_epochs: int | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
+    *,
+    workers: Workers | None = None,
+    checkpoints: Checkpoints | None = None,
+    name: str = "fit",
 ) -> Fit:
     """Fit a ranker; without n_epochs it stops early on the validation weeks and keeps the best epoch's weights.
 
-    Raises DataGateError when no training row has a bought candidate, or when the loss stops being a number.
+    With several workers, the weeks hold this one's share of the customers. After each epoch the progress is kept under
+    `name`. Raises DataGateError when no training row has a bought candidate, or when the loss stops being a number.
     """
-    generator = torch.Generator().manual_seed(hyperparameters.seed)
-    rows = _gather(training)
-    if not len(rows):
+    workers, checkpoints = workers or Workers(), checkpoints or Checkpoints()
+    device = device_of(hyperparameters.device, workers.rank)
+    rows, held = rows_of(training, device), rows_of(validation, device)
+    n_rows, n_held = (int(n) for n in workers.sum(len(rows), len(held)))
+    if not n_rows:
         raise DataGateError(
             "nothing to learn from: no customer of the training weeks bought an article that retrieval found; "
             "the history before cutoff_date is too short or too sparse (give at least three weeks with sales)"
         )
-    sample = torch.randperm(len(rows), generator=generator)[:2000]
-    described = rows.features_nCF[sample][rows.is_candidate_nC[sample]].to(torch.float32)
-    mean, deviation = described.mean(dim=0), described.std(dim=0, correction=0)
-    # A feature that never varies here must not explode when it does elsewhere.
-    scale = torch.where(deviation > 1e-3, 1.0 / deviation.clamp(min=1e-3), torch.zeros_like(deviation))
-    torch.manual_seed(hyperparameters.seed)
-    ranker = Ranker(mean, scale, hyperparameters.hidden, hyperparameters.dropout)
-    optimizer = torch.optim.Adam(ranker.parameters(), lr=hyperparameters.learning_rate)
-    held = _gather(validation)
-    curve: list[Epoch] = []
-    best: tuple[float, int, dict[str, Tensor]] = (math.inf, 0, copy.deepcopy(ranker.state_dict()))
-    for epoch in range(1, (n_epochs or hyperparameters.max_epochs) + 1):
-        ranker.train()
-        total = 0.0
-        order = torch.randperm(len(rows), generator=generator)
-        for batch in torch.split(order, hyperparameters.batch_size):
-            loss = listwise_loss(rows.scores(ranker, batch), rows.is_bought_nC[batch])
-            penalty = sum((weight**2).sum() for weight in ranker.parameters()) * hyperparameters.weight_decay
-            if not torch.isfinite(loss):
-                raise DataGateError(
-                    f"training loss became {loss.item()} in epoch {epoch}; lower learning_rate "
-                    f"(now {hyperparameters.learning_rate}) or look for absurd prices in the data"
-                )
-            optimizer.zero_grad()
-            (loss + penalty).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            total += loss.item() * len(batch)
-        ranker.eval()
-        validation_loss, validation_map = math.nan, math.nan
-        if len(held):
-            with torch.inference_mode():
-                parts = [slice(start, start + 256) for start in range(0, len(held), 256)]
-                scores_NC = torch.cat([held.scores(ranker, part) for part in parts])
-                validation_loss = listwise_loss(scores_NC, held.is_bought_nC).item()
-        if len(validation):
-            values = [average_precision(ranked_hits(ranker, week, 12)[0], week.n_bought_N) for week in validation]
-            validation_map = float(np.concatenate(values).mean())
-        curve.append(Epoch(epoch, total / len(rows), validation_loss, validation_map))
-        on_epoch(curve[-1])
-        if n_epochs is not None:
-            best = (validation_loss, epoch, ranker.state_dict())
-        elif validation_loss < best[0] or not len(held):
-            best = (validation_loss, epoch, copy.deepcopy(ranker.state_dict()))
-        elif epoch - best[1] >= hyperparameters.patience:
+    ranker = _new_ranker(rows, hyperparameters, workers, device)
+    progress = Progress(ranker, torch.optim.Adam(ranker.parameters(), lr=hyperparameters.learning_rate))
+    if state := workers.told(checkpoints.load(name) if workers.is_writer else None):
+        progress.restore(state)
+        for known in progress.curve:
+            on_epoch(known)
+    for epoch in range(len(progress.curve) + 1, (n_epochs or hyperparameters.max_epochs) + 1):
+        if n_epochs is None and n_held and epoch - 1 - progress.best_epoch >= hyperparameters.patience:
             break
-    ranker.load_state_dict(best[2])
+        training_loss = _train_epoch(progress, rows, hyperparameters, workers, epoch) / n_rows
+        validation_loss, validation_map = _validate(ranker, held, validation, workers)
+        progress.curve.append(Epoch(epoch, training_loss, validation_loss, validation_map))
+        on_epoch(progress.curve[-1])
+        if n_epochs is not None or not n_held or validation_loss < progress.best_loss:
+            progress.best_loss, progress.best_epoch = validation_loss, epoch
+            progress.best_weights = copy.deepcopy(ranker.state_dict())
+        if workers.is_writer:
+            checkpoints.save(name, progress.state())
+    ranker.load_state_dict(progress.best_weights or ranker.state_dict())
+    return Fit(ranker.cpu().eval(), progress.curve, max(progress.best_epoch, 1), n_rows, n_held)
+
+
+def _new_ranker(rows: Rows, hyperparameters: Hyperparameters, workers: Workers, device: torch.device) -> Ranker:
+    """Start from the same weights in every process, with features scaled by a sample of the training customers."""
+    generator = torch.Generator().manual_seed(hyperparameters.seed)
+    sample = torch.randperm(len(rows), generator=generator)[: -(-SAMPLE // workers.size)]
+    total_F, squares_F, n = rows.moments(sample.to(device))
+    sums = workers.sum_tensor(torch.cat([total_F, squares_F, total_F.new_tensor([n])]))
+    mean_F, mean_square_F = sums[:-1].view(2, -1) / sums[-1]
+    deviation_F = (mean_square_F - mean_F**2).clamp(min=0).sqrt()
+    # A feature that never varies here must not explode when it does elsewhere.
+    scale_F = torch.where(deviation_F > 1e-3, 1.0 / deviation_F.clamp(min=1e-3), torch.zeros_like(deviation_F))
+    torch.manual_seed(hyperparameters.seed)
+    ranker = Ranker(mean_F.cpu().float(), scale_F.cpu().float(), hyperparameters.hidden, hyperparameters.dropout)
+    return ranker.to(device)
+
+
+def _train_epoch(
+    progress: Progress, rows: Rows, hyperparameters: Hyperparameters, workers: Workers, epoch: int
+) -> float:
+    """Go once through all customers in a new order; returns the sum of their losses, of all workers."""
+    seed = int(np.random.SeedSequence([hyperparameters.seed, epoch, workers.rank]).generate_state(1)[0])
+    torch.manual_seed(seed)  # of dropout, on every device
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).to(rows.features_nCF.device)
+    # Every worker takes as many steps, each a part of every batch in proportion to its customers.
+    counts = workers.gather(len(rows))
+    n_steps = max(1, round(sum(counts) / hyperparameters.batch_size))
+    weights = list(progress.ranker.parameters())
+    progress.ranker.train()
+    total = 0.0
+    for number, batch in enumerate(torch.tensor_split(order, n_steps)):
+        n_batch = sum(count // n_steps + (number < count % n_steps) for count in counts)
+        losses_B = listwise_losses(rows.scores(progress.ranker, batch), rows.is_bought_nC[batch])
+        loss = losses_B.sum() / n_batch
+        if not torch.isfinite(loss):
+            raise DataGateError(_no_number(rows, progress.ranker, batch, loss.item(), epoch, number, hyperparameters))
+        penalty = torch.stack([(weight**2).sum() for weight in weights]).sum() * hyperparameters.weight_decay
+        progress.optimizer.zero_grad()
+        (loss + penalty / workers.size).backward()  # type: ignore[no-untyped-call]
+        workers.sum_gradients(weights)
+        progress.optimizer.step()
+        total += losses_B.sum().item()
+    return workers.sum(total)[0]
+
+
+def _validate(ranker: Ranker, held: Rows, validation: Sequence[LabelWeek], workers: Workers) -> tuple[float, float]:
+    """Mean loss of the customers that have one, and map_at_12 of all; nan without any."""
     ranker.eval()
-    return Fit(ranker, curve, max(best[1], 1), len(rows), len(held))
+    loss, precision, n = 0.0, 0.0, 0
+    with torch.inference_mode():
+        for start in range(0, len(held), 256):
+            part = slice(start, start + 256)
+            loss += listwise_losses(held.scores(ranker, part), held.is_bought_nC[part]).sum().item()
+    for week in validation:
+        precision += float(average_precision(ranked_hits(ranker, week, 12)[0], week.n_bought_N).sum())
+        n += len(week.customers_N)
+    loss, n_losses, precision, n_customers = workers.sum(loss, len(held), precision, n)
+    return loss / n_losses if n_losses else math.nan, precision / n_customers if n_customers else math.nan
+
+
+def _no_number(
+    rows: Rows, ranker: Ranker, batch: Tensor, loss: float, epoch: int, number: int, hyperparameters: Hyperparameters
+) -> str:
+    """Say where a loss stopped being a number: in the data (which week and feature) or in the weights."""
+    features_BCF = rows.features_nCF[batch].to(torch.float32)
+    bad_BF = (~torch.isfinite(features_BCF)).any(dim=1)
+    where = f"training loss became {loss} in epoch {epoch}, batch {number + 1}"
+    if bad_BF.any():
+        b, f = (int(at) for at in bad_BF.nonzero()[0])
+        day = int(rows.day_n[batch[b].cpu()])
+        return (
+            f"{where}: feature {RANKER_FEATURES[f]!r} of a customer in the label week from day {day} is no finite "
+            "number; look for absurd prices or dates in the purchases before it"
+        )
+    extreme_F = ((features_BCF - ranker.mean_F) * ranker.scale_F).abs().amax(dim=(0, 1))
+    f = int(extreme_F.argmax())
+    days = sorted(set(rows.day_n[batch.cpu()].tolist()))
+    return (
+        f"{where} (label weeks from days {days}), while every feature is a number: the weights ran away; lower "
+        f"learning_rate (now {hyperparameters.learning_rate}). The farthest feature is {RANKER_FEATURES[f]!r}, "
+        f"{float(extreme_F[f]):.1f} deviations from its mean"
+    )

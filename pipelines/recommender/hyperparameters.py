@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -37,6 +37,9 @@ class Hyperparameters(BaseModel):
     batch_size: int = Field(64, ge=1, description="Customers in a batch.")
     max_epochs: int = Field(30, ge=1, le=1000)
     patience: int = Field(4, ge=1, description="Epochs without a better validation loss before stopping.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to fit; auto takes a GPU when there is one."
+    )
     threads: int = Field(2, ge=1, le=256, description="Threads that describe customers side by side.")
 
     @model_validator(mode="after")

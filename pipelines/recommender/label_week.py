@@ -15,6 +15,7 @@ from pipelines.recommender.hyperparameters import Hyperparameters
 from pipelines.recommender.interactions import Bool, Float32, Int32, Int64, Interactions
 from pipelines.recommender.signals import RANKER_FEATURES, Signals
 from pipelines.recommender.tables import Tables
+from pipelines.recommender.workers import Workers
 
 BATCH = 8
 """Customers described at once: their sums over the live catalogue stay in the cache; 64 take three times as long."""
@@ -85,10 +86,12 @@ def build_label_week(
     max_customers: int | None = None,
     customers: Int32 | None = None,
     keep_all: bool = False,
+    workers: Workers | None = None,
 ) -> LabelWeek:
     """Describe the label window that starts on tables.day; only rows before it reach histories and candidates.
 
-    max_customers draws that many buyers (seeded by day), for training at full size; `customers` names them instead.
+    max_customers draws that many buyers (seeded by day), for training at full size; `customers` names them instead; of
+    several `workers`, each describes its share of them.
     Candidates of customers without a bought article among them cannot teach, and score 0 whatever the ranker does,
     so they are dropped unless keep_all.
     """
@@ -103,6 +106,8 @@ def build_label_week(
         rng = np.random.default_rng([hyperparameters.seed, day])
         chosen = np.sort(rng.choice(len(buyers), max_customers, replace=False))
         buyers, n_bought = buyers[chosen], n_bought[chosen]
+    own = (workers or Workers()).share(len(buyers), BATCH)
+    buyers, n_bought = buyers[own], n_bought[own]
     signals = Signals(tables, hyperparameters.n_candidates)
     bought_keys = purchase_keys(bought)
 
@@ -114,8 +119,8 @@ def build_label_week(
         return rows + start, articles_BC[rows], features_BCF[rows].astype(np.float16), is_bought_BC[rows]
 
     # Threads over batches, each with one thread of torch: torch's own threads only wait for each other at this size.
-    with ThreadPoolExecutor(hyperparameters.threads) as workers:
-        parts = list(workers.map(describe, range(0, len(buyers), BATCH)))
+    with ThreadPoolExecutor(hyperparameters.threads) as pool:
+        parts = list(pool.map(describe, range(0, len(buyers), BATCH)))
     n_history = past.offsets[buyers + 1] - past.offsets[buyers]
     idle_days = np.full(len(buyers), -1, dtype=np.int64)
     has_history = n_history > 0

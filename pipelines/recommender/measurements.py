@@ -104,7 +104,7 @@ def measured(
                     for name, outcome in {"model": one.model, **one.baselines}.items()
                 },
                 "best_epoch": one.fit.best_epoch,
-                "n_live": one.tables.n_live,
+                "n_live": one.n_live,
             }
             for one in evaluated
         ],
@@ -112,7 +112,7 @@ def measured(
         "best_epoch": evaluated[0].fit.best_epoch,
         "n_training_customers": evaluated[0].fit.n_training_customers,
         "n_validation_customers": evaluated[0].fit.n_validation_customers,
-        "n_live": evaluated[0].tables.n_live,
+        "n_live": evaluated[0].n_live,
     }
     held_against = None
     if champion:

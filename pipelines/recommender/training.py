@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import wraps
+from itertools import chain
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,20 +14,28 @@ import torch
 
 from pipelines.errors import DataGateError, UsageError
 from pipelines.logs import get_logger
-from pipelines.recommender.evaluation import Outcome, baseline_outcomes, outcome_of
+from pipelines.recommender.checkpoints import Checkpoints
+from pipelines.recommender.evaluated import Evaluated, evaluated_from, fit_from, fit_state, join, without_candidates
+from pipelines.recommender.evaluation import baseline_outcomes, outcome_of
 from pipelines.recommender.fitting import Epoch, Fit, fit_ranker, ranked_hits, split_validation
 from pipelines.recommender.hyperparameters import Hyperparameters
-from pipelines.recommender.interactions import Catalogue, Int32, Interactions
-from pipelines.recommender.label_week import LabelWeek, build_label_week, buyers_of
+from pipelines.recommender.interactions import Catalogue, Interactions
+from pipelines.recommender.label_week import BATCH, LabelWeek, build_label_week, buyers_of
 from pipelines.recommender.model import Recommender
 from pipelines.recommender.signals import Signals
 from pipelines.recommender.tables import Tables, build_tables
+from pipelines.recommender.workers import Workers
+
+__all__ = ["MIN_LABEL_WEEKS", "Evaluated", "TimeSpan", "Trainer", "first_label_day", "set_up_torch"]
 
 log = get_logger()
 MIN_LABEL_WEEKS = 2
 """One to learn from, one to stop early on."""
 EVALUATION_CHUNK = 4096
 """Customers whose candidates are held at once while a label week is evaluated; 128 MiB."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -36,20 +47,26 @@ class TimeSpan:
     last_day: int
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """One label week with the model that was fitted before it."""
-
-    week: LabelWeek
-    fit: Fit
-    model: Outcome
-    baselines: dict[str, Outcome]
-    tables: Tables
-
-
 def first_label_day(end_day: int) -> int:
     """Leave four weeks of history before the first label window; a short data set gives a third of its span."""
     return max(min(28, end_day // 3), 1)
+
+
+def together(method: Callable[Concatenate[Trainer, P], R]) -> Callable[Concatenate[Trainer, P], R]:
+    """Let every worker do what the writer does here; they wait in `Trainer.follow` for its next call."""
+
+    @wraps(method)
+    def call(trainer: Trainer, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if trainer.workers.is_writer and not trainer.is_together:
+            trainer.workers.told((method.__name__, args))
+            trainer.is_together = True
+            try:
+                return method(trainer, *args, **kwargs)
+            finally:
+                trainer.is_together = False
+        return method(trainer, *args, **kwargs)
+
+    return call
 
 
 class Trainer:
@@ -62,32 +79,45 @@ class Trainer:
         segments: npt.NDArray[np.uint8],
         horizon_days: int,
         hyperparameters: Hyperparameters,
+        *,
+        workers: Workers | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.interactions = interactions
         self.catalogue = catalogue
         self.segments = segments
         self.horizon_days = horizon_days
         self.hyperparameters = hyperparameters
+        self.workers = workers or Workers()
+        self.checkpoints = checkpoints or Checkpoints()
+        self.is_together = False
         self._weeks: dict[int, LabelWeek] = {}
+
+    def follow(self) -> None:
+        """Do as the writer does, until it calls `release`."""
+        while call := self.workers.told(None):
+            name, args = call
+            getattr(self, name)(*args)
+
+    def release(self) -> None:
+        """Tell the other workers that nothing more is to be done together."""
+        self.workers.told(None)
 
     def tables(self, day: int) -> Tables:
         return build_tables(self.interactions, self.catalogue, self.segments, day, self.hyperparameters)
+
+    def _describe(self, tables: Tables, **which: Any) -> LabelWeek:
+        return build_label_week(
+            self.interactions, tables, self.segments, self.horizon_days, self.hyperparameters, **which
+        )
 
     def _week(self, day: int) -> LabelWeek:
         if day not in self._weeks:
             # A quarter, so that even the largest shop's model learns from at least four different weeks.
             cap = max(1, self.hyperparameters.training_customers // 4)
-            week = build_label_week(
-                self.interactions,
-                self.tables(day),
-                self.segments,
-                self.horizon_days,
-                self.hyperparameters,
-                max_customers=cap,
-            )
-            log.info(
-                "label_week_described", day=day, n_customers=len(week.customers_N), n_described=len(week.described_R)
-            )
+            week = self._describe(self.tables(day), max_customers=cap, workers=self.workers)
+            n_customers, n_described = self.workers.sum(len(week.customers_N), len(week.described_R))
+            log.info("label_week_described", day=day, n_customers=int(n_customers), n_described=int(n_described))
             self._weeks[day] = week
         return self._weeks[day]
 
@@ -97,11 +127,11 @@ class Trainer:
         Adds windows until they hold `training_customers` buyers or number `training_weeks`.
         """
         weeks: list[LabelWeek] = []
-        n_customers = 0
+        n_customers = 0.0
         day = end_day - self.horizon_days
         while day >= first_label_day(end_day) and len(weeks) < self.hyperparameters.training_weeks:
             weeks.append(self._week(day))
-            n_customers += len(weeks[-1].customers_N)
+            n_customers += self.workers.sum(len(weeks[-1].customers_N))[0]
             if n_customers >= self.hyperparameters.training_customers and len(weeks) >= 4:
                 break
             day -= self.horizon_days
@@ -127,21 +157,41 @@ class Trainer:
                 f"enough for {longest} more cutoffs of {self.horizon_days} days each; give at most {longest}"
             )
 
+    def _fit(self, weeks: list[LabelWeek], held: list[LabelWeek], name: str, **how: Any) -> Fit:
+        knobs, checkpoints = self.hyperparameters, self.checkpoints
+        return fit_ranker(weeks, held, knobs, workers=self.workers, checkpoints=checkpoints, name=name, **how)
+
+    def _once(self, name: str, work: Callable[[], Fit]) -> Fit:
+        """Fit, or find the fit that a killed run had finished."""
+        if state := self.workers.told(self.checkpoints.load(name)):
+            return fit_from(state, self.hyperparameters)
+        fit = work()
+        self.checkpoints.save(name, fit_state(fit))
+        return fit
+
+    @together
     def fit_before(self, day: int, on_epoch: Callable[[Epoch], None] = lambda _: None) -> Fit:
         """Fit with early stopping on the weeks just before `day`, then go on with those weeks included."""
-        training, validation = split_validation(self.label_weeks(day), self.hyperparameters)
-        stopped = fit_ranker(training, validation, self.hyperparameters, on_epoch=on_epoch)
-        refitted = fit_ranker(training + validation, [], self.hyperparameters, n_epochs=stopped.best_epoch)
-        return Fit(
-            refitted.ranker,
-            stopped.curve,
-            stopped.best_epoch,
-            refitted.n_training_customers,
-            stopped.n_validation_customers,
-        )
 
+        def work() -> Fit:
+            training, validation = split_validation(self.label_weeks(day), self.hyperparameters, self.workers)
+            stopped = self._fit(training, validation, f"stopping-before-{day}", on_epoch=on_epoch)
+            fit = self._fit(training + validation, [], f"fitting-before-{day}", n_epochs=stopped.best_epoch)
+            return replace(
+                fit,
+                curve=stopped.curve,
+                best_epoch=stopped.best_epoch,
+                n_validation_customers=stopped.n_validation_customers,
+            )
+
+        return self._once(f"fitted-before-{day}", work)
+
+    @together
     def evaluate_at(self, day: int, on_epoch: Callable[[Epoch], None] = lambda _: None) -> Evaluated:
         """Fit on what was known before `day` and score every buyer of the label window that starts there."""
+        name = f"evaluated-at-{day}"
+        if state := self.workers.told(self.checkpoints.load(name)):
+            return evaluated_from(state, self.hyperparameters, self.tables)
         fit = self.fit_before(day, on_epoch)
         tables = self.tables(day)
         buyers, _ = buyers_of(self.interactions.between(day, day + self.horizon_days))
@@ -149,36 +199,31 @@ class Trainer:
             raise DataGateError(
                 f"nobody bought anything in the label window of {self.horizon_days} days from day {day}"
             )
-        weeks, hits, articles = [], [], []
-        for part in np.array_split(buyers, max(1, -(-len(buyers) // EVALUATION_CHUNK))):
-            week = self._describe(tables, part)
+        own = buyers[self.workers.share(len(buyers), BATCH)]
+        parts = []
+        for start in range(0, max(len(own), 1), EVALUATION_CHUNK):
+            week = self._describe(tables, customers=own[start : start + EVALUATION_CHUNK], keep_all=True)
             hits_NK, articles_RK = ranked_hits(fit.ranker, week)
-            hits.append(hits_NK)
-            articles.append(articles_RK[:, :12])
-            weeks.append(_without_candidates(week))
-        week = _join(weeks)
+            parts.append((without_candidates(week), hits_NK, articles_RK[:, :12]))
+        weeks, hits, articles = zip(*chain.from_iterable(self.workers.gather(parts)), strict=True)
+        week = join(weeks)
         model = outcome_of(week, np.concatenate(hits), np.concatenate(articles), self.interactions)
         baselines = baseline_outcomes(week, self.interactions, self.horizon_days)
-        return Evaluated(week, fit, model, baselines, tables)
-
-    def _describe(self, tables: Tables, customers: Int32) -> LabelWeek:
-        return build_label_week(
-            self.interactions,
-            tables,
-            self.segments,
-            self.horizon_days,
-            self.hyperparameters,
-            customers=customers,
-            keep_all=True,
-        )
+        evaluated = Evaluated(week, fit, model, baselines, tables.n_live, self.tables)
+        self.checkpoints.save(name, evaluated.state())
+        return evaluated
 
     def recommender(self, fit: Fit, tables: Tables) -> Recommender:
         return Recommender(Signals(tables, self.hyperparameters.n_candidates), fit.ranker).eval()
 
+    @together
     def refit(self, end_day: int, n_epochs: int) -> tuple[Recommender, Fit]:
         """Fit what ships: the same number of epochs, on every week up to the last day, with that day's tables."""
-        weeks = self.label_weeks(end_day)
-        fit = fit_ranker(weeks, [], self.hyperparameters, n_epochs=n_epochs)
+        name = f"shipping-from-{end_day}-{n_epochs}"
+        fit = self._once(
+            f"shipped-from-{end_day}-{n_epochs}",
+            lambda: self._fit(self.label_weeks(end_day), [], name, n_epochs=n_epochs),
+        )
         return self.recommender(fit, self.tables(end_day)), fit
 
 
@@ -186,34 +231,3 @@ def set_up_torch() -> None:
     """Make runs repeatable: one thread in each operation, and only algorithms that give the same bits."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-
-
-def _without_candidates(week: LabelWeek) -> LabelWeek:
-    return LabelWeek(
-        week.day,
-        week.customers_N,
-        week.n_bought_N,
-        week.n_history_N,
-        week.idle_days_N,
-        week.described_R[:0],
-        week.candidates_RC[:0],
-        week.features_RCF[:0],
-        week.is_bought_RC[:0],
-        week.baseline_hits_NK,
-    )
-
-
-def _join(weeks: list[LabelWeek]) -> LabelWeek:
-    first = weeks[0]
-    return LabelWeek(
-        first.day,
-        np.concatenate([week.customers_N for week in weeks]),
-        np.concatenate([week.n_bought_N for week in weeks]),
-        np.concatenate([week.n_history_N for week in weeks]),
-        np.concatenate([week.idle_days_N for week in weeks]),
-        first.described_R,
-        first.candidates_RC,
-        first.features_RCF,
-        first.is_bought_RC,
-        {name: np.concatenate([week.baseline_hits_NK[name] for week in weeks]) for name in first.baseline_hits_NK},
-    )

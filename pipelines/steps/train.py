@@ -23,16 +23,19 @@ from pipelines.registry.bundles import fetch_evaluated, list_versions, read_bund
 from pipelines.registry.champion import Champion, complete_audit, current_user, move_champion, read_champion
 from pipelines.registry.layout import bundle_folder
 from pipelines.settings import lake_uri, load_settings
+from pipelines.steps.fingerprint import step_fingerprint
 from pipelines.steps.step import StepManifest, read_manifest, run_step
 
 if TYPE_CHECKING:  # torch is imported where the work is done: a step that is reused answers at once
     from inference.manifest import Manifest
     from pipelines.gate import Decision
     from pipelines.recommender.bundling import Draft
+    from pipelines.recommender.checkpoints import Checkpoints
     from pipelines.recommender.evaluation import Outcome
     from pipelines.recommender.hyperparameters import Hyperparameters
     from pipelines.recommender.shop import Shop
     from pipelines.recommender.training import Evaluated, Trainer
+    from pipelines.recommender.workers import Workers
 
 CODE = (
     "pipelines.steps.train",
@@ -59,6 +62,8 @@ class Run:
     git_commit: str | None
     who: str
     clock: Callable[[], datetime]
+    workers: Workers
+    checkpoints: Checkpoints
 
 
 def train(
@@ -72,9 +77,16 @@ def train(
     git_commit: str | None = None,
     who: str,
     clock: Callable[[], datetime],
+    workers: Workers | None = None,
 ) -> StepManifest:
-    """Train on a run's processed data. Whether the champion moves is a fact of the result, never an error."""
+    """Train on a run's processed data. Whether the champion moves is a fact of the result, never an error.
+
+    Killed anywhere, the same call goes on from the last checkpoint and ends with the same bundle. The other `workers`
+    call `follow`.
+    """
+    from pipelines.recommender.checkpoints import Checkpoints
     from pipelines.recommender.hyperparameters import parse_hyperparameters
+    from pipelines.recommender.workers import Workers
 
     knobs = parse_hyperparameters(hyperparameters)
     model_version = model_version or "auto"
@@ -87,9 +99,20 @@ def train(
         raise UsageError(f"backtest must be 0 or more weekly cutoffs, got {backtest}")
     processed = read_manifest(lake, "process", run_id)
 
+    parameters = {
+        "hyperparameters": knobs.model_dump(),
+        "model_version": model_version,
+        "backtest": backtest,
+        "metric_threshold": metric_threshold,
+    }
+    inputs = {"processed": processed.content_sha256}
+    checkpoints = Checkpoints(lake, step_fingerprint("train", parameters, inputs, CODE, LIBRARIES))
+    workers = workers or Workers()
+
     def work(folder: Path) -> Mapping[str, Any]:
+        workers.told(True)  # there is something to follow
         with lake.scratch() as scratch:
-            run = Run(knobs, model_version, backtest, metric_threshold, git_commit, who, clock)
+            run = Run(knobs, model_version, backtest, metric_threshold, git_commit, who, clock, workers, checkpoints)
             return _work(lake, processed, run, scratch, folder)
 
     def step(*, force: bool) -> StepManifest:
@@ -97,13 +120,8 @@ def train(
             lake,
             step="train",
             run_id=run_id,
-            parameters={
-                "hyperparameters": knobs.model_dump(),
-                "model_version": model_version,
-                "backtest": backtest,
-                "metric_threshold": metric_threshold,
-            },
-            inputs={"processed": processed.content_sha256},
+            parameters=parameters,
+            inputs=inputs,
             code=CODE,
             libraries=LIBRARIES,
             work=work,
@@ -112,8 +130,47 @@ def train(
 
     manifest = step(force=False)
     if not lake.exists(f"{manifest.facts['bundle']}/manifest.json"):
-        return step(force=True)  # the work was done before, and its bundle was deleted since
+        manifest = step(force=True)  # the work was done before, and its bundle was deleted since
+    checkpoints.clear()
+    workers.told(False)
     return manifest
+
+
+def follow(lake: Lake, *, run_id: str, hyperparameters: str, workers: Workers) -> None:
+    """Help the writer among the workers, which calls `train`; publish nothing."""
+    from pipelines.recommender.hyperparameters import parse_hyperparameters
+
+    knobs = parse_hyperparameters(hyperparameters)
+    while workers.told(False):
+        with lake.scratch() as scratch:
+            trainer, _, _ = _trainer(lake, read_manifest(lake, "process", run_id), knobs, scratch, workers)
+            trainer.follow()
+
+
+def _trainer(
+    lake: Lake,
+    processed: StepManifest,
+    knobs: Hyperparameters,
+    scratch: Path,
+    workers: Workers,
+    checkpoints: Checkpoints | None = None,
+) -> tuple[Trainer, Shop, dict[str, Any]]:
+    """Read the processed shop; returns its trainer, the shop, and split.json."""
+    from pipelines.recommender.shop import INPUT_FILES, read_shop
+    from pipelines.recommender.training import Trainer, set_up_torch
+
+    set_up_torch()
+    shop, split = read_shop({name: lake.fetch(processed.files[name], scratch) for name in INPUT_FILES})
+    trainer = Trainer(
+        shop.interactions,
+        shop.catalogue,
+        shop.segments,
+        split["horizon_days"],
+        knobs,
+        workers=workers,
+        checkpoints=checkpoints,
+    )
+    return trainer, shop, split
 
 
 def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: Path) -> dict[str, Any]:
@@ -123,12 +180,8 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
     from pipelines.recommender.examples import story
     from pipelines.recommender.measurements import headline, measured
     from pipelines.recommender.report import render_training_report
-    from pipelines.recommender.shop import INPUT_FILES, read_shop
-    from pipelines.recommender.training import Trainer, set_up_torch
 
-    set_up_torch()
-    shop, split = read_shop({name: lake.fetch(processed.files[name], scratch) for name in INPUT_FILES})
-    trainer = Trainer(shop.interactions, shop.catalogue, shop.segments, split["horizon_days"], run.knobs)
+    trainer, shop, split = _trainer(lake, processed, run.knobs, scratch, run.workers, run.checkpoints)
     trainer.check_backtest(split["cutoff_day"], run.backtest)
     evaluated = _evaluate(trainer, split, run.backtest)
     champion = read_champion(lake)
@@ -162,6 +215,7 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
     log.info("decided", version=manifest.version, is_promoted=is_promoted, reasons=decision.reasons)
     document |= story(shop, split, trainer, draft.recommender, evaluated[0])
     document |= {"bundle": manifest.model_dump(mode="json"), "is_promoted": is_promoted, "reasons": decision.reasons}
+    trainer.release()
     _write_json(output / "metrics.json", document)
     (output / "report.html").write_text(render_training_report(document), encoding="utf-8")
     return {
@@ -284,20 +338,31 @@ def main(
     model_version: Annotated[str, typer.Option(help="Name of the bundle; auto = from date and content.")] = "auto",
     backtest: Annotated[int, typer.Option(help="More weekly cutoffs before cutoff_date to evaluate on.")] = 0,
 ) -> None:
-    """Train, evaluate, export, register, and promote if the gate says so."""
+    """Train, evaluate, export, register, and promote if the gate says so.
+
+    Several processes: torchrun --nproc-per-node 2 -m pipelines.steps.train --run-id …
+    """
+    from pipelines.recommender.workers import joined
+
     settings = load_settings(lake)
-    manifest = train(
-        open_lake(lake_uri(lake)),
-        run_id=run_id,
-        hyperparameters=hyperparameters,
-        model_version=model_version,
-        backtest=backtest,
-        metric_threshold=settings.metric_threshold,
-        git_commit=git_commit(),
-        who=current_user(),
-        clock=lambda: datetime.now(UTC),
-    )
-    typer.echo(json.dumps(manifest.facts))
+    opened = open_lake(lake_uri(lake))
+    with joined() as workers:
+        if not workers.is_writer:
+            follow(opened, run_id=run_id, hyperparameters=hyperparameters, workers=workers)
+            return
+        manifest = train(
+            opened,
+            run_id=run_id,
+            hyperparameters=hyperparameters,
+            model_version=model_version,
+            backtest=backtest,
+            metric_threshold=settings.metric_threshold,
+            git_commit=git_commit(),
+            who=current_user(),
+            clock=lambda: datetime.now(UTC),
+            workers=workers,
+        )
+        typer.echo(json.dumps(manifest.facts))
 
 
 if __name__ == "__main__":

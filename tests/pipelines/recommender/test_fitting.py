@@ -9,7 +9,7 @@ import torch
 
 from pipelines.data.splits import min_history_days
 from pipelines.errors import DataGateError, UsageError
-from pipelines.recommender.fitting import Epoch, Fit, fit_ranker, listwise_loss, ranked_hits, split_validation
+from pipelines.recommender.fitting import Epoch, Fit, fit_ranker, listwise_losses, ranked_hits, split_validation
 from pipelines.recommender.interactions import Interactions
 from pipelines.recommender.label_week import LabelWeek
 from pipelines.recommender.model import RANKER_FEATURES
@@ -70,8 +70,7 @@ def fit(shop: Shop) -> Fit:
 def test_loss_weighs_customers_alike_whatever_the_basket() -> None:
     scores_BC = torch.tensor([[0.0, 0.0, 0.0, 0.0], [math.log(3), 0.0, 0.0, 0.0]])
     is_bought_BC = torch.tensor([[True, True, True, False], [True, False, False, False]])
-    expected = (math.log(4) + math.log(2)) / 2
-    assert listwise_loss(scores_BC, is_bought_BC).item() == pytest.approx(expected)
+    assert listwise_losses(scores_BC, is_bought_BC).tolist() == pytest.approx([math.log(4), math.log(2)])
 
 
 def test_a_signal_in_the_features_is_learned() -> None:
@@ -123,11 +122,21 @@ def test_nothing_to_learn_from_is_said() -> None:
         fit_ranker([synthetic_week(30, teaches=False)], [], KNOBS)
 
 
-def test_a_loss_that_is_no_number_is_said_with_the_learning_rate() -> None:
-    week = synthetic_week(30)
-    week.features_RCF[:, :, 2] = np.nan
-    with pytest.raises(DataGateError, match=r"training loss became nan in epoch 1; lower learning_rate \(now 0.01\)"):
-        fit_ranker([week], [], KNOBS)
+def test_a_feature_that_is_no_number_is_said_with_its_week_epoch_and_batch() -> None:
+    sound, broken = synthetic_week(60, day=14), synthetic_week(30, day=21)
+    broken.features_RCF[7, 3, 2] = np.inf
+    message = (
+        rf"training loss became nan in epoch 1, batch \d: feature '{RANKER_FEATURES[2]}' of a customer in the "
+        "label week from day 21 is no finite number"
+    )
+    with pytest.raises(DataGateError, match=message):
+        fit_ranker([broken, sound], [], KNOBS)
+
+
+def test_weights_that_run_away_are_said_with_the_learning_rate() -> None:
+    knobs = KNOBS.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(DataGateError, match=r"epoch 1, batch \d .*weights ran away; lower learning_rate \(now 1e\+30"):
+        fit_ranker([synthetic_week(300, day=14)], [], knobs)
 
 
 @pytest.mark.parametrize(("n_weeks", "n_customers", "expected"), [(2, 10, 1), (8, 3000, 1), (8, 1500, 2), (8, 10, 2)])

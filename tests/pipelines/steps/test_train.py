@@ -67,6 +67,8 @@ class Trained:
     before_first_kill: dict[str, bytes]
     after_first_kill: dict[str, bytes]
     after_second_kill: dict[str, bytes]
+    checkpoints_of_first_kill: list[str]
+    log_of_second: str
 
 
 def train_here(lake: Lake, run_id: str, hyperparameters: str, **changed: Any) -> StepManifest:
@@ -98,17 +100,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     before = contents(lake)
     with challenger(lake) as running:
         assert running.stderr is not None
-        assert any('"event": "epoch"' in line for line in running.stderr)
+        assert any('"epoch": 2,' in line for line in running.stderr)
         running.kill()
     assert running.returncode == KILLED
     after_first = contents(lake)
+    checkpoints = lake.list("checkpoints/")
     with challenger(lake, dies_at="artifacts/r2/manifest.json") as running:
         assert running.stderr is not None
         log = running.stderr.read()
     assert running.returncode == KILLED, log[-3000:]
     after_second = contents(lake)
     second = train_here(lake, "r2", CHANGED, metric_threshold=LENIENT)
-    return Trained(lake, first, second, before, after_first, after_second)
+    return Trained(lake, first, second, before, after_first, after_second, checkpoints, log)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +147,7 @@ def test_the_bundle_says_from_what_it_was_made(trained: Trained) -> None:
     assert manifest.parameters == parse_hyperparameters(FIRST).model_dump()
     assert manifest.metrics == trained.first.facts["metrics"]
     assert manifest.baselines == trained.first.facts["baselines"]
-    assert manifest.parity["top_12_overlap"] >= 0.995
+    assert manifest.parity.top_12_overlap >= 0.995
     assert set(manifest.inputs) == {"processed", "raw"}
 
 
@@ -161,6 +164,14 @@ def test_the_registered_bundle_answers_through_the_serving_engine(engine: Engine
 
 def test_a_killed_fit_leaves_nothing_behind(trained: Trained) -> None:
     assert trained.after_first_kill == trained.before_first_kill
+
+
+def test_a_killed_fit_goes_on_from_its_checkpoint_and_leaves_none(trained: Trained) -> None:
+    folder = f"checkpoints/{trained.second.fingerprint}"
+    assert f"{folder}/stopping-before-707.pt" in trained.checkpoints_of_first_kill
+    assert '"event": "checkpoint_found"' in trained.log_of_second
+    assert '"epoch": 3' in trained.log_of_second
+    assert trained.lake.list("checkpoints/") == []
 
 
 def test_a_rerun_after_a_late_kill_ends_with_the_same_bytes(trained: Trained) -> None:
