@@ -26,11 +26,9 @@ OTHERS = {
     "kube-state-metrics": {
         "kube_deployment_spec_replicas",
         "kube_deployment_status_replicas_available",
-        "kube_pod_container_resource_limits",
         "kube_pod_container_status_restarts_total",
         "kube_pod_status_phase",
     },
-    "kubelet": {"container_memory_working_set_bytes"},
     "argo-cd": {"argocd_app_info", "argocd_app_sync_total"},
     "fluent-bit": {"fluentbit_output_dropped_records_total", "fluentbit_output_retries_failed_total"},
 }
