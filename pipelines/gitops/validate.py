@@ -26,6 +26,7 @@ from pipelines.gitops.patches import check_patches, unlisted_files
 from pipelines.gitops.rules.applications import check_applications
 from pipelines.gitops.rules.environments import check_environments, check_namespaces
 from pipelines.gitops.rules.images import NOTHING_YET, check_digests, check_images
+from pipelines.gitops.rules.networks import check_networks
 from pipelines.gitops.rules.pods import check_pods
 from pipelines.gitops.rules.references import check_references
 from pipelines.gitops.rules.secrets import check_files, check_secrets
@@ -93,6 +94,7 @@ def check_rendered(tree: Tree, rendered: Rendered, schemas: Schemas) -> Iterator
     yield from check_workflows(tree, rendered)
     yield from check_images(tree, rendered)
     yield from check_pods(tree, rendered)
+    yield from check_networks(tree, rendered)
     yield from check_secrets(tree, rendered)
 
 

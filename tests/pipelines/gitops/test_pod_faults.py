@@ -53,7 +53,7 @@ FAULTS = {
         DEPLOYMENT,
         f"{CONTAINER}.readinessProbe",
         "asks port http",
-        "there are: 8080, web",
+        "web",
     ),
     "root user": Fault(
         edit(DEPLOYMENT, "runAsUser: 10001", "runAsUser: 0"),
@@ -86,6 +86,30 @@ FAULTS = {
         "spec.selector",
         "selects no pod",
         "labels",
+    ),
+    "policy that forgets DNS": Fault(
+        edit(f"{INFERENCE}/base/network-policies.yaml", "port: 53", "port: 54"),
+        SERVING,
+        f"{INFERENCE}/base/network-policies.yaml",
+        "NetworkPolicy/default-deny.spec.egress",
+        "nothing opens 53/UDP: no DNS",
+        "opens 53/UDP",
+    ),
+    "policy that forgets S3": Fault(
+        edit(f"{INFERENCE}/base/network-policies.yaml", "port: 443", "port: 8443"),
+        SERVING,
+        f"{INFERENCE}/base/network-policies.yaml",
+        "NetworkPolicy/default-deny.spec.egress",
+        "nothing opens 443/TCP",
+        "opens 443/TCP",
+    ),
+    "policy that opens the node's role": Fault(
+        edit(f"{INFERENCE}/base/network-policies.yaml", "169.254.169.254/32", "10.0.0.0/8"),
+        SERVING,
+        f"{INFERENCE}/base/network-policies.yaml",
+        "NetworkPolicy egress",
+        "opens the instance metadata service",
+        "except 169.254.169.254/32",
     ),
 }
 
