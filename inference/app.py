@@ -22,7 +22,7 @@ from inference.batching import Batcher
 from inference.challenge import Challenge, open_challenge
 from inference.champion import open_source
 from inference.errors import RequestRefused
-from inference.page import examples_of, page_routes
+from inference.page import documentation_policy, examples_of, page_routes
 from inference.predict import Predictor
 from inference.rules_file import RulesBook, open_rules
 from inference.service import RETRY_AFTER_SECONDS, Service, error_body
@@ -153,13 +153,15 @@ def _add_documentation(app: FastAPI, swap: Swap) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
+        page = get_swagger_ui_html(
             openapi_url="/openapi.json",
             title=TITLE,
             swagger_js_url="/docs/assets/swagger-ui-bundle.js",
             swagger_css_url="/docs/assets/swagger-ui.css",
             swagger_favicon_url="/docs/assets/favicon.png",
         )
+        page.headers["content-security-policy"] = documentation_policy(bytes(page.body))
+        return page
 
     described: Live | None = None
 

@@ -84,18 +84,26 @@ class ShopResponse(BaseModel):
 def page_policy(html: bytes) -> str:
     """Write the page's Content-Security-Policy: its own script and style by their hashes, this server, nothing else.
 
-    >>> page_policy(b"<style>a</style><script>b</script>").split("; ")[1][:24]
-    "script-src 'sha256-PiPoF"
+    >>> page_policy(b"<style>a</style><script>b</script>").split("; ")[2]
+    "style-src 'sha256-ypeBEsobvcr6wjGzmiPcTaeG7/gUfE5yuYB3ha/uSLs='"
     """
-
-    def hashes(tag: bytes) -> str:
-        parts = re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), html, re.DOTALL)
-        return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(part).digest()).decode()}'" for part in parts)
-
     return (
-        f"default-src 'none'; script-src {hashes(b'script')}; style-src {hashes(b'style')}; connect-src 'self'; "
-        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; script-src {_hashes(b'script', html)}; style-src {_hashes(b'style', html)}; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+
+
+def documentation_policy(html: bytes) -> str:
+    """Write the policy of /docs: Swagger UI comes from this server, and writes styles into its elements."""
+    return (
+        f"default-src 'none'; script-src 'self' {_hashes(b'script', html)}; style-src 'self' 'unsafe-inline'; "
+        "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _hashes(tag: bytes, html: bytes) -> str:
+    parts = re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), html, re.DOTALL)
+    return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(part).digest()).decode()}'" for part in parts)
 
 
 def examples_of(engine: Engine) -> dict[str, Any]:
