@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import http.client
+import importlib.util
 import json
 import os
 import ssl
@@ -146,7 +147,10 @@ class S3Registry:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or None)
+        """Trust whom boto3 trusts: AWS_CA_BUNDLE, or the authorities that botocore carries (found, not imported)."""
+        botocore = importlib.util.find_spec("botocore")
+        carried = [f"{folder}/cacert.pem" for folder in (botocore.submodule_search_locations or ())] if botocore else []
+        return ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or next(iter(carried), None))
 
 
 async def _run_fetch(uri: str, cache: Path, known: Collection[str]) -> tuple[Champion, dict[str, Any]]:

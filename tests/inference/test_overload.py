@@ -51,7 +51,7 @@ def test_a_flood_is_refused_at_once_with_429_and_the_server_recovers(
     assert metric(server, "requests_waiting") == 0
 
 
-def test_what_waited_too_long_is_not_worth_a_run(live: Live) -> None:  # noqa: F811
+def test_what_waited_too_long_is_not_worth_a_run(live: Live) -> None:
     now = 0.0
     sizes: list[float] = []
 
@@ -70,7 +70,7 @@ def test_what_waited_too_long_is_not_worth_a_run(live: Live) -> None:  # noqa: F
     assert sizes == [1]
 
 
-def test_a_batch_that_fails_is_counted_against_its_model(live: Live) -> None:  # noqa: F811
+def test_a_batch_that_fails_is_counted_against_its_model(live: Live) -> None:
     failed: list[Live] = []
 
     async def ask() -> None:
