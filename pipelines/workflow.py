@@ -14,6 +14,7 @@ from hera.workflows import (
     Parameter,
     Resources,
     RetryStrategy,
+    SecretEnvFrom,
     Task,
     WorkflowTemplate,
 )
@@ -34,8 +35,10 @@ USER_ID = 10001
 # The environment of every step, as the ConfigMap of the base gives it. An overlay sets the bucket: empty here, so that
 # an unfinished overlay fails with a message instead of reaching for somebody's bucket.
 CONFIG: dict[str, str] = {"S3_DATA_LAKE_BUCKET": "", "METRIC_THRESHOLD": "0.0", "LOG_LEVEL": "INFO"}
-# For S3 servers other than AWS; absent on EKS, where IRSA provides region and credentials.
+# For S3 servers other than AWS: where it is, and a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Absent on
+# EKS, where IRSA provides region and credentials.
 OPTIONAL_CONFIG: tuple[str, ...] = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+CREDENTIALS_NAME = "lake-credentials"
 
 _APP_LABELS = {"app.kubernetes.io/name": TEMPLATE_NAME, "app.kubernetes.io/part-of": "fashion-recommender"}
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -262,6 +265,7 @@ def _common(retry: RetryRule) -> dict[str, Any]:
         "image": IMAGE,
         "image_pull_policy": "IfNotPresent",
         "env": [*required, *optional],
+        "env_from": [SecretEnvFrom(name=CREDENTIALS_NAME, optional=True)],
         "security_context": exact(argo.SecurityContext, readOnlyRootFilesystem=True, **_UNPRIVILEGED),
         "retry_strategy": RetryStrategy(
             limit=retry.limit,
