@@ -51,6 +51,11 @@ class ModelRules:
     n_unknown: int
     """article_ids that the catalogue does not have: not shown anyway"""
 
+    @property
+    def is_choosing(self) -> bool:
+        """Whether more is asked for than to leave articles out."""
+        return bool(self.pins or self.caps or self.rest_days is not None)
+
 
 def penalty(is_allowed_N: Mask) -> npt.NDArray[np.float32]:
     """Write a mask of live positions as the graph reads it; the pad at the end is never allowed."""

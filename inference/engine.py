@@ -89,10 +89,12 @@ class Engine:
         bundle, max_k = self.bundle, self.graph.max_k
         lookups = [look_up(bundle, request) for request in requests]
         wanted = max([request.top_k for request in requests])
-        is_plain = self.rules is None and wanted <= max_k
+        rules = self.rules
+        is_plain = wanted <= max_k and (rules is None or not rules.is_choosing)
         if not is_plain or any(r.exclude_purchased or r.explain or r.filters is not None for r in requests):
             return shape(self, requests, lookups)
-        indices_BK, scores_BK = self.graph.run(lookups, wanted)
+        # What is blocked or out of stock the graph leaves out by itself, at no cost.
+        indices_BK, scores_BK = self.graph.run(lookups, wanted, rules.penalty_N1 if rules is not None else None)
         if not scores_BK.min() > NO_ANSWER:  # padding, or nan
             return shape(self, requests, lookups)
         return self._answer(requests, lookups, indices_BK, scores_BK)

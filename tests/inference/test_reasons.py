@@ -60,6 +60,12 @@ def test_a_signal_far_below_the_strongest_and_one_that_lowered_the_score_are_not
     assert give_reason(DRESS, {"popularity": 2.0, "repurchase": 0.1, "freshness": -1.0}, known) == "a best seller now"
 
 
+def test_whoever_bought_the_article_is_not_told_that_its_kind_was_bought() -> None:
+    known = context(bought={"0706016001": [12]}, usual={("product_type", "Dress")})
+    reason = give_reason(DRESS, {"repurchase": 2.0, "affinity": 1.5, "segment": 1.0}, known)
+    assert reason == "bought 12 days ago; popular with everybody"
+
+
 def test_at_most_two_reasons_are_given() -> None:
     signals = {"segment": 1.0, "popularity": 1.1, "freshness": 1.2}
     assert give_reason(DRESS, signals, context()) == "new or on the rise; a best seller now"
