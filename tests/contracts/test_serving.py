@@ -61,13 +61,27 @@ def settings(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Sett
     return Settings()
 
 
-def answers_to(path: str, **settings: Any) -> int:
-    """Ask the real application for a path and give the status: 404 is a route that does not exist."""
-    service = create_service(Settings(model_uri="./no-lake", **settings))
+def answers_to(path: str) -> int:
+    """Ask the real application, started as uvicorn starts it and without a model; 404 is a route that it has not."""
+    service = create_service(Settings(model_uri="./no-lake"))
+    started = asyncio.Event()
 
     async def ask() -> int:
+        messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+        async def send(message: Any) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                started.set()
+
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+        running = asyncio.create_task(service(scope, messages.get, send))  # type: ignore[arg-type]
+        messages.put_nowait({"type": "lifespan.startup"})
+        await asyncio.wait_for(started.wait(), 20)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=service), base_url="http://pod") as client:
-            return (await client.get(path)).status_code
+            status = (await client.get(path)).status_code
+        messages.put_nowait({"type": "lifespan.shutdown"})
+        await running
+        return status
 
     return asyncio.run(ask())
 
