@@ -61,6 +61,8 @@ class Manifest(BaseModel):
     max_top_k: int = Field(default=100, ge=1, le=10_000)
     files: dict[str, FileRecord]
     metrics: dict[str, float | None] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    """Metric → its 95 % bootstrap interval over customers."""
     baselines: dict[str, dict[str, float | None]] = {}
     parity: Parity | None = None
     """None only in a draft: what has no certificate is not served."""

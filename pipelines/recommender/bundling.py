@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from inference.bundle import seal_bundle
 from inference.manifest import Manifest
-from pipelines.recommender.export import MAX_TOP_K, certify_parity, export_onnx, write_bundle_files
+from pipelines.recommender.certificate import certify_served
+from pipelines.recommender.export import MAX_TOP_K, certify_parity, write_bundle_files
 from pipelines.recommender.model import SIGNAL_GROUPS, Recommender
 from pipelines.recommender.rivals import ARTICLES_NAME, MODEL_NAME
 from pipelines.recommender.shop import Shop
@@ -51,8 +51,6 @@ def draft_bundle(
     folder.mkdir()
     evaluated.mkdir()
     write_bundle_files(folder, recommender, shop, end_day, max_history)
-    export_onnx(trainer.recommender(at_cutoff.fit, at_cutoff.tables), evaluated / MODEL_NAME, max_history)
-    np.save(evaluated / ARTICLES_NAME, np.array(shop.catalogue.article_ids, dtype="S10"), allow_pickle=False)
     trained_through = (shop.first_day + timedelta(days=last_day_index)).isoformat()
     known = dict(facts) | {
         "trained_through": trained_through,
@@ -62,6 +60,27 @@ def draft_bundle(
     }
     sealed = seal_bundle(folder, known | {"version": "draft"})
     parity = certify_parity(folder, recommender, shop, end_day, max_history)
+    parity |= _certify_evaluated(shop, trainer, at_cutoff, known, evaluated, scratch / "as_evaluated")
     content = {name: record.sha256 for name, record in sealed.files.items()} | {"facts": known}
     version = f"{trained_through.replace('-', '')}-{text_sha256(canonical_json(content))[:10]}"
     return Draft(recommender, folder, evaluated, known | {"parity": parity}, version)
+
+
+def _certify_evaluated(
+    shop: Shop, trainer: Trainer, at_cutoff: Evaluated, known: Mapping[str, Any], evaluated: Path, scratch: Path
+) -> dict[str, Any]:
+    """Make a bundle of the model as it was evaluated, and serve the label week's buyers from it.
+
+    What later challengers need of it stays in `evaluated`.
+    """
+    knobs, week = trainer.hyperparameters, at_cutoff.week
+    recommender = trainer.recommender(at_cutoff.fit, at_cutoff.tables)
+    scratch.mkdir()
+    write_bundle_files(scratch, recommender, shop, week.day, knobs.max_history)
+    last_known_day = (shop.first_day + timedelta(days=week.day - 1)).isoformat()
+    seal_bundle(scratch, {**known, "version": "draft", "trained_through": last_known_day})
+    certificate = certify_served(scratch, recommender, shop, week, trainer.horizon_days, knobs.max_history, knobs.seed)
+    for source, name in (("model.onnx", MODEL_NAME), ("article_ids.npy", ARTICLES_NAME)):
+        (scratch / source).rename(evaluated / name)
+    shutil.rmtree(scratch)
+    return certificate

@@ -48,7 +48,7 @@ class Outcome:
     novelty_N: Float64
 
     @property
-    def average_precision_N(self) -> Float64:  # noqa: N802 - the suffix is its shape
+    def average_precision_N(self) -> Float64:
         return average_precision(self.hits_NK, self.n_bought_N, 12)
 
 

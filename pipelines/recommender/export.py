@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import resource
-import time
 import warnings
 from datetime import date
 from pathlib import Path
@@ -266,18 +264,4 @@ def certify_parity(folder: Path, recommender: Recommender, shop: Shop, day: int,
         "top_12_overlap": round(overlap, 6),
         "largest_score_gap": float(f"{max(gaps, default=0.0):.1e}"),
         "opset": OPSET,
-    }
-
-
-def serving_cost(folder: Path, shop: Shop, n_requests: int = 300) -> dict[str, float]:
-    """Measure what one answer costs here through the engine at one thread, for the report: machine-dependent."""
-    engine = Engine(load_bundle(folder), threads=1)
-    requests = [Request(customer_id=customer_id) for customer_id in list(shop.customer_ids)[:n_requests]] or [Request()]
-    started = time.process_time()
-    for request in requests:
-        engine.recommend(request)
-    return {
-        "cpu_ms_per_answer": 1000 * (time.process_time() - started) / len(requests),
-        "bundle_mib": sum(path.stat().st_size for path in folder.iterdir()) / 2**20,
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }

@@ -40,6 +40,7 @@ class Hyperparameters(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where to fit; auto takes a GPU when there is one."
     )
+    ablation: bool = Field(True, description="Measure what each group of signals adds; costs one small fit for each.")
     threads: int = Field(2, ge=1, le=256, description="Threads that describe customers side by side.")
 
     @model_validator(mode="after")

@@ -46,6 +46,15 @@ def headline(evaluated: Sequence[Evaluated]) -> tuple[dict[str, float | None], d
     return metrics, baselines
 
 
+def intervals(evaluated: Sequence[Evaluated], seed: int) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the metrics that `headline` gives as means over customers."""
+    found = {name: (each["low"], each["high"]) for name, each in summarise(evaluated[0].model, seed).items()}
+    if len(evaluated) > 1:
+        pooled = summarise(pooled_outcomes(evaluated)[0], seed)
+        found |= {f"backtest_{name}": (each["low"], each["high"]) for name, each in pooled.items()}
+    return found
+
+
 def pooled_outcomes(evaluated: Sequence[Evaluated]) -> tuple[Outcome, dict[str, Outcome]]:
     """Put all evaluated weeks together: the model, and each baseline."""
     model = pool([one.model for one in evaluated])

@@ -8,8 +8,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pipelines.recommender.report_ablation import ablation_blocks, ablation_intro
+from pipelines.recommender.report_bundle import bundle_blocks
+from pipelines.recommender.report_changes import change_blocks, changes_intro
 from pipelines.recommender.report_examples import example_blocks, examples_intro
-from pipelines.recommender.report_figures import learning_curves, rivals_forest, slices, weeks
+from pipelines.recommender.report_figures import learning_curves, rivals_forest, weeks
+from pipelines.recommender.report_slices import slices
 from pipelines.recommender.report_words import (
     MODEL,
     RULE_NOTES,
@@ -27,7 +31,7 @@ from pipelines.recommender.report_words import (
     week_start,
 )
 from pipelines.report.blocks import Block, Card, Cards, Cell, Findings, Section, Stack, Table, Text
-from pipelines.report.numbers import MISSING, change, count, day, decimal, percent, plural
+from pipelines.report.numbers import MISSING, change, count, day, plural
 from pipelines.report.page import render_page
 
 FOOTER = (
@@ -40,6 +44,7 @@ METRIC_NOTES: Mapping[str, str] = {
     "recall_at_12": "of what is bought, among 12 answers",
     "recall_at_100": "of what is bought, among 100 answers",
     "hit_rate_at_12": "customers who buy at least one of 12 answers",
+    "novelty_at_12": "bits: −log₂ of the articles' share of 13 weeks' sales",
 }
 
 
@@ -61,8 +66,10 @@ def render_training_report(document: Mapping[str, Any]) -> str:
         Section("Who gains", slices(document), intro="The same figures for parts of the customers.", short="Slices"),
         Section("Week by week", weeks(document), short="Weeks"),
         Section("Training", learning_curves(document), intro=_learned(document)),
+        Section("What each signal adds", ablation_blocks(document), intro=ablation_intro(document), short="Signals"),
         Section("Examples", example_blocks(document), intro=examples_intro(document)),
-        Section("The bundle", _bundle(document), short="Bundle"),
+        Section("What changes for customers", change_blocks(document), intro=changes_intro(document), short="Changes"),
+        Section("The bundle", bundle_blocks(document), short="Bundle"),
     ]
     shown = [section for section in sections if section.blocks]
     return render_page("How well the new model recommends", _subtitle(document), shown, lead=lead, footer=FOOTER)
@@ -173,6 +180,7 @@ def _metric_table(document: Mapping[str, Any]) -> Table:
         [Stack(name, METRIC_NOTES.get(name, "")), *(cell(name, measured.get(model, {}).get(name)) for model in models)]
         for name in names
     ]
+    rows.append(_coverage(document, models))
     columns = ["metric", *(short_label(model) for model in models)]
     caption = "Below each mean: its 95 % interval."
     notes = [f"{label(name).capitalize()}: {RULE_NOTES[name]}." for name in models if name in RULE_NOTES]
@@ -180,13 +188,22 @@ def _metric_table(document: Mapping[str, Any]) -> Table:
     if champion:
         columns.append("champion")
         theirs = metric("map_at_12", champion.get("map_at_12"))
-        for name, row in zip(names, rows, strict=True):
+        for name, row in zip([*names, "catalogue_coverage"], rows, strict=True):
             row.append(Stack(theirs, "in the label week") if name == "map_at_12" else MISSING)
         caption += (
             f" The champion {champion['version']} answers the label week alone; this model has "
             f"{metric('map_at_12', _label_week_map(document))} there."
         )
     return Table(columns, rows, "All metrics", caption, frozenset(range(1, len(columns))))
+
+
+def _coverage(document: Mapping[str, Any], models: list[str]) -> list[Cell]:
+    """Give what is no mean over customers, and has no interval."""
+    bundle = document["bundle"]
+    found = {MODEL: bundle.get("metrics", {}), **bundle.get("baselines", {})}
+    note = "live articles that somebody finds among 12, in the label week"
+    values = [metric("catalogue_coverage", found.get(model, {}).get("catalogue_coverage")) for model in models]
+    return [Stack("catalogue_coverage", note), *values]
 
 
 def _metric_order(name: str) -> tuple[int, str]:
@@ -199,47 +216,3 @@ def _learned(document: Mapping[str, Any]) -> str:
     return (
         f"Fitted on {plural(n, 'customer-week')}; {plural(held, 'customer-week')} before the cutoff say when to stop."
     )
-
-
-def _bundle(document: Mapping[str, Any]) -> list[Block]:
-    bundle = document["bundle"]
-    size_bytes = sum(record["size_bytes"] for record in bundle.get("files", {}).values())
-    facts: list[list[Cell]] = [
-        ["version", str(bundle["version"])],
-        ["evaluated from", Stack(_day(bundle["cutoff_date"]), "first day that the evaluated model had not seen")],
-        ["trained through", Stack(_day(bundle["trained_through"]), "last day that the model as shipped has seen")],
-        ["parent", str(bundle.get("parent") or "none, the first of its line")],
-        ["git commit", str(bundle.get("git_commit") or "unknown")[:12]],
-        ["articles", f"{count(bundle['n_articles'])}, of them {count(bundle['n_live'])} live"],
-        ["customers", count(bundle["n_customers"])],
-        ["size", f"{size_bytes / 1e6:,.1f} MB in {plural(len(bundle.get('files', {})), 'file')}"],
-    ]
-    facts += [[f"made from {name}", str(value)[:12]] for name, value in sorted(bundle.get("inputs", {}).items())]
-    parity = sorted(bundle.get("parity", {}).items())
-    facts += [[f"parity: {_plain(name)}", _value(name, value)] for name, value in parity]
-    parameters: list[list[Cell]] = [
-        [name, _value(name, value)] for name, value in sorted(bundle.get("parameters", {}).items())
-    ]
-    caption = "Parity: answers of the model as trained, beside those of the bundle as it is served."
-    blocks: list[Block] = [
-        Table(["fact", "value"], facts, "What it is", caption if parity else "", half=bool(parameters))
-    ]
-    if parameters:
-        caption = "The hyperparameters of this run."
-        blocks.append(Table(["parameter", "value"], parameters, "Parameters", caption, frozenset({1}), half=True))
-    if not parity:
-        blocks.append(Text("The bundle carries no parity certificate.", "warning"))
-    return blocks
-
-
-def _plain(name: str) -> str:
-    return name.removeprefix("n_").replace("_", " ")
-
-
-def _value(name: str, value: Any) -> str:
-    number = finite(value)
-    if number is None:
-        return MISSING if value is None else str(value)
-    if name.endswith(("overlap", "share")):
-        return percent(number)
-    return count(number) if number == int(number) else decimal(number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ from pipelines.recommender.report_words import (
     Comparison,
     comparison,
     finite,
-    metric,
     rules_of,
     short_label,
     signed,
@@ -25,8 +23,6 @@ from pipelines.report.numbers import count, plural
 HEIGHT = 240
 MAP_FORMAT = ".4f"
 SIGNED = "+.4f"
-RECENCY = ("warm", "lapsed", "cold")
-SMALL_SLICE = 100
 
 
 def learning_curves(document: Mapping[str, Any]) -> list[Block]:
@@ -49,20 +45,20 @@ def learning_curves(document: Mapping[str, Any]) -> list[Block]:
         colour = alt.Color("what:N", sort=list(names.values()), title=None)
         tooltips = [alt.Tooltip("epoch:Q"), alt.Tooltip("what:N"), alt.Tooltip("loss:Q", format=MAP_FORMAT)]
         y = alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False), axis=alt.Axis(format=".2f", tickCount=5))
-        line = _chart(losses).mark_line(point=True).encode(x=_epochs(curve), y=y, color=colour, tooltip=tooltips)
+        line = chart_of(losses).mark_line(point=True).encode(x=_epochs(curve), y=y, color=colour, tooltip=tooltips)
         caption = "Lower is better."
         if maps and best:
             caption = (
                 f"Lowest for the validation weeks after epoch {best}: the model is fitted anew for so many epochs, "
                 "those weeks included."
             )
-        blocks.append(_block("Loss by epoch", alt.layer(line, *_kept(best)), caption))
+        blocks.append(block_of("Loss by epoch", alt.layer(line, *_kept(best)), caption))
     if maps:
         tooltips = [alt.Tooltip("epoch:Q"), alt.Tooltip("map_at_12:Q", format=MAP_FORMAT)]
         y = alt.Y("map_at_12:Q", scale=alt.Scale(zero=False), title="map_at_12", axis=alt.Axis(format=".4f"))
-        line = _chart(maps).mark_line(style="main-line", point=True).encode(x=_epochs(curve), y=y, tooltip=tooltips)
+        line = chart_of(maps).mark_line(style="main-line", point=True).encode(x=_epochs(curve), y=y, tooltip=tooltips)
         caption = "On the weeks before the cutoff that were held back for early stopping. Higher is better."
-        blocks.append(_block("Validation map_at_12 by epoch", alt.layer(line, *_kept(best)), caption))
+        blocks.append(block_of("Validation map_at_12 by epoch", alt.layer(line, *_kept(best)), caption))
     if not maps and curve:
         blocks.append(Text("No validation week had customers to measure on, so every epoch was trained.", "note"))
     return blocks or [Text("The run wrote no training curve.", "note")]
@@ -80,7 +76,7 @@ def _epochs(curve: Sequence[Mapping[str, Any]]) -> alt.X:
 def _kept(best: int | None) -> list[Any]:
     if not best:
         return []
-    base = _chart([{"epoch": best, "text": f"stopped at epoch {best}"}]).encode(x="epoch:Q")
+    base = chart_of([{"epoch": best, "text": f"stopped at epoch {best}"}]).encode(x="epoch:Q")
     return [base.mark_rule(style="cutoff-rule").encode(tooltip=alt.Tooltip("text:N", title="mark"))]
 
 
@@ -115,14 +111,14 @@ def forest(comparisons: Sequence[Comparison], title: str, caption: str, *, n_sho
         axis=alt.Axis(labelExpr="datum.value == 0 ? '0' : format(datum.value, '+.4~f')", tickCount=5, labelFlush=False),
     )
     y = alt.Y("rival:N", sort=[str(row["rival"]) for row in rows], title=None, axis=alt.Axis(labelOverlap=False))
-    base = _chart(rows)
+    base = chart_of(rows)
     drawing = alt.layer(
-        _chart([{"zero": 0.0}]).mark_rule(style="cutoff-rule").encode(x="zero:Q"),
+        chart_of([{"zero": 0.0}]).mark_rule(style="cutoff-rule").encode(x="zero:Q"),
         base.mark_rule(style="spread-rule").encode(y=y, x=x, x2="high:Q", tooltip=tooltips),
         base.mark_point(style="main", filled=True, size=80, opacity=1).encode(y=y, x="mean:Q", tooltip=tooltips),
         base.mark_text(style="value-text", align="left", dx=7, dy=-9).encode(y=y, x="mean:Q", text="written:N"),
     )
-    return [_block(title, drawing, caption, wide=True, height=max(110, 46 * len(rows)))]
+    return [block_of(title, drawing, caption, wide=True, height=max(110, 46 * len(rows)))]
 
 
 def rivals_forest(document: Mapping[str, Any]) -> list[Block]:
@@ -136,88 +132,6 @@ def rivals_forest(document: Mapping[str, Any]) -> list[Block]:
         "crosses it, the difference may be chance."
     )
     return forest([one for one in found if one], "What the model gains over each rival", caption)
-
-
-def slices(document: Mapping[str, Any]) -> list[Block]:
-    """Draw map_at_12 per slice, this model beside the best rule; and the differences to the champion."""
-    table = document.get("slices", {})
-    ages = sorted((name for name in table if name.startswith("age ")), key=_age_order)
-    others = sorted((name for name in table if name not in ages), key=_recency_order)
-    n_weeks = len(document.get("weeks", []))
-    unit = "customer-weeks" if n_weeks > 1 else "customers"
-    blocks: list[Block] = []
-    if others:
-        caption = f"Warm: bought in the last 13 weeks; lapsed: before that; cold: never. In brackets: {unit}."
-        blocks += _slice_bars(document, others, "By time since the last purchase", caption)
-    if ages:
-        small = [name for name in ages if table[name].get("n", 0) < SMALL_SLICE]
-        caption = f"In brackets: {unit}. " + (f"Fewer than {SMALL_SLICE} say little." if small else "")
-        blocks += _slice_bars(document, ages, "By age", caption.strip())
-    champion = document.get("champion") or {}
-    names = sorted(champion.get("slices", {}), key=lambda name: (name.startswith("age "), *_slice_order(name)))
-    found = [comparison(name, champion["slices"][name]) for name in names]
-    caption = "On the label week; a slice that falls too far keeps a model from promotion. In brackets: customers."
-    blocks += forest([one for one in found if one], "Gain over the champion, by slice", caption, n_shown=True)
-    return blocks or [Text("No slice has customers.", "note")]
-
-
-def _slice_order(name: str) -> tuple[int, str]:
-    return _age_order(name) if name.startswith("age ") else _recency_order(name)
-
-
-def _age_order(name: str) -> tuple[int, str]:
-    number = re.search(r"\d+", name)
-    return (0 if " under " in name else int(number.group()) if number else 1000), name
-
-
-def _recency_order(name: str) -> tuple[int, str]:
-    return (RECENCY.index(name) if name in RECENCY else len(RECENCY)), name
-
-
-def _slice_bars(document: Mapping[str, Any], names: Sequence[str], title: str, caption: str) -> list[Block]:
-    models = [MODEL, *rules_of(document)[:1]]
-    rows = [
-        {
-            "slice": f"{name} ({count(document['slices'][name].get('n'))})",
-            "who": short_label(model),
-            "map_at_12": value,
-            "written": metric("map_at_12", value),
-            "n": document["slices"][name].get("n"),
-        }
-        for name in names
-        for model in models
-        if (value := finite(document["slices"][name].get("map_at_12", {}).get(model))) is not None
-    ]
-    if not rows:
-        return []
-    who = [short_label(model) for model in models]
-    room = max(float(str(row["map_at_12"])) for row in rows) * 1.25 or 0.001
-    tooltips = [
-        alt.Tooltip("slice:N"),
-        alt.Tooltip("who:N", title="by"),
-        alt.Tooltip("map_at_12:Q", format=MAP_FORMAT),
-        alt.Tooltip("n:Q", format=",d"),
-    ]
-    base = _chart(rows).encode(
-        y=alt.Y(
-            "slice:N",
-            sort=list(dict.fromkeys(str(row["slice"]) for row in rows)),
-            title=None,
-            axis=alt.Axis(labelOverlap=False),
-            scale=alt.Scale(paddingInner=0.3),
-        ),
-        yOffset=alt.YOffset("who:N", sort=who),
-        x=alt.X(
-            "map_at_12:Q",
-            title="map_at_12",
-            scale=alt.Scale(domain=[0, room], nice=False),
-            axis=alt.Axis(format=".4~f", tickCount=4),
-        ),
-        tooltip=tooltips,
-    )
-    bars = base.mark_bar().encode(color=alt.Color("who:N", sort=who, title=None))
-    words = base.mark_text(style="value-text", align="left", dx=5).encode(text="written:N")
-    return [_block(title, alt.layer(bars, words), caption, height=max(HEIGHT, 52 * len(names)))]
 
 
 def weeks(document: Mapping[str, Any]) -> list[Block]:
@@ -244,7 +158,7 @@ def weeks(document: Mapping[str, Any]) -> list[Block]:
     values = [alt.DateTime(year=day.year, month=day.month, date=day.day) for day in starts[:: -(-len(starts) // 9)]]
     axis = alt.Axis(format="%-d %b", labelAngle=0, values=values, labelOverlap="parity")
     drawing = (
-        _chart(rows)
+        chart_of(rows)
         .mark_line(point=True)
         .encode(
             x=alt.X("week:T", title="label week from", axis=axis),
@@ -258,14 +172,14 @@ def weeks(document: Mapping[str, Any]) -> list[Block]:
             ],
         )
     )
-    return [_block("map_at_12 by label week", drawing, caption, wide=True)]
+    return [block_of("map_at_12 by label week", drawing, caption, wide=True)]
 
 
-def _chart(rows: Sequence[Mapping[str, Any]]) -> Any:
+def chart_of(rows: Sequence[Mapping[str, Any]]) -> Any:
     return alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
 
 
-def _block(title: str, drawing: Any, caption: str = "", *, wide: bool = False, height: int = HEIGHT) -> Chart:
+def block_of(title: str, drawing: Any, caption: str = "", *, wide: bool = False, height: int = HEIGHT) -> Chart:
     # Altair would validate every specification against its schema: 0.1 s each. The browser test draws them all.
     spec = drawing.properties(width="container", height=height).to_dict(validate=False)
     return Chart(title, spec, caption, wide=wide)

@@ -41,6 +41,8 @@ def metric(name: str, value: Any) -> str:
     number = finite(value)
     if number is None:
         return MISSING
+    if "novelty" in name:
+        return f"{number:.2f}"
     return percent(number) if any(kind in name for kind in PERCENTAGES) else f"{number:.4f}"
 
 
@@ -163,4 +165,5 @@ def _reason(text: str, rules: Sequence[str]) -> Finding:
     headline, _, detail = text.replace(" -0.", " −0.").partition(": ")
     if re.match(r"[a-z]+[ ,]", headline):
         headline = headline[0].upper() + headline[1:]
-    return Finding(headline, f"{detail[0].upper()}{detail[1:]}." if detail else "", "plain")
+    tone: Tone = "warning" if headline == "Weak evidence" else "plain"
+    return Finding(headline, f"{detail[0].upper()}{detail[1:]}." if detail else "", tone)

@@ -121,6 +121,7 @@ class Trainer:
             self._weeks[day] = week
         return self._weeks[day]
 
+    @together
     def label_weeks(self, end_day: int) -> list[LabelWeek]:
         """Label windows that end by `end_day`, newest first, each with some history before it.
 

@@ -19,7 +19,13 @@ from pipelines.edge import run_app
 from pipelines.errors import ArtefactError, LakeConflict, UsageError
 from pipelines.lake import Lake, open_lake
 from pipelines.logs import get_logger
-from pipelines.registry.bundles import fetch_evaluated, list_versions, read_bundle_manifest, register
+from pipelines.registry.bundles import (
+    fetch_bundle,
+    fetch_evaluated,
+    list_versions,
+    read_bundle_manifest,
+    register,
+)
 from pipelines.registry.champion import Champion, complete_audit, current_user, move_champion, read_champion
 from pipelines.registry.layout import bundle_folder
 from pipelines.settings import lake_uri, load_settings
@@ -176,22 +182,26 @@ def _trainer(
 def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: Path) -> dict[str, Any]:
     """Do the step: every file for the reader goes to `output`, every other to `scratch`."""
     from pipelines.gate import check_ceiling, decide
+    from pipelines.recommender.ablation import ablate
     from pipelines.recommender.bundling import draft_bundle
     from pipelines.recommender.examples import story
-    from pipelines.recommender.measurements import headline, measured
+    from pipelines.recommender.measurements import headline, intervals, measured
     from pipelines.recommender.report import render_training_report
+    from pipelines.recommender.serving_cost import measure_apart
 
     trainer, shop, split = _trainer(lake, processed, run.knobs, scratch, run.workers, run.checkpoints)
     trainer.check_backtest(split["cutoff_day"], run.backtest)
     evaluated = _evaluate(trainer, split, run.backtest)
     champion = read_champion(lake)
     metrics, baselines = headline(evaluated)
-    check_ceiling(float(metrics["map_at_12"] or 0.0), evaluated[0].tables.n_live)
+    check_ceiling(float(metrics["map_at_12"] or 0.0), evaluated[0].n_live)
     facts = {
         "cutoff_date": split["cutoff_date"],
         "metrics": metrics,
+        "intervals": intervals(evaluated, run.knobs.seed),
         "baselines": baselines,
         "git_commit": run.git_commit,
+        "source": _source(lake, processed),
         "inputs": {"processed": processed.content_sha256, **processed.inputs},
         "parameters": run.knobs.model_dump(),
     }
@@ -214,6 +224,11 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
     is_promoted = _promote(lake, champion, manifest.version, decision, run)
     log.info("decided", version=manifest.version, is_promoted=is_promoted, reasons=decision.reasons)
     document |= story(shop, split, trainer, draft.recommender, evaluated[0])
+    document["serving_cost"] = measure_apart(draft.folder)
+    if run.knobs.ablation:
+        document["ablation"] = ablate(trainer, evaluated[0])
+    if held_against_version:
+        document["changes"] = _changes(lake, held_against_version, shop, draft, scratch)
     document |= {"bundle": manifest.model_dump(mode="json"), "is_promoted": is_promoted, "reasons": decision.reasons}
     trainer.release()
     _write_json(output / "metrics.json", document)
@@ -287,6 +302,23 @@ def _champion_outcome(
         folder, shop.interactions, shop.catalogue, shop.segments, at_cutoff.week, split["horizon_days"], max_history
     )
     return version, outcome
+
+
+def _source(lake: Lake, processed: StepManifest) -> Any:
+    """Say where the purchases came from, with size and hash of each file; None when raw data was read anew since."""
+    raw = read_manifest(lake, "ingest", processed.run_id)
+    return raw.facts["source"] if raw.content_sha256 == processed.inputs["raw"] else None
+
+
+def _changes(lake: Lake, version: str, shop: Shop, draft: Draft, scratch: Path) -> dict[str, Any]:
+    """Ask the champion as it is served beside the new bundle; one that cannot be asked is said, and stops nothing."""
+    from pipelines.recommender.changes import changed_answers
+
+    try:
+        fetch_bundle(lake, version, scratch / "served")
+        return {"since": version, **changed_answers(shop, scratch / "served", draft.folder)}
+    except (ArtefactError, BundleError) as error:
+        return {"since": version, "error": str(error)}
 
 
 def _promote(lake: Lake, champion: Champion | None, version: str, decision: Decision, run: Run) -> bool:

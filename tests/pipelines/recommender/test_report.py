@@ -15,6 +15,7 @@ import pytest
 from inference.manifest import Manifest
 from pipelines.gate import decide
 from pipelines.recommender import report_words
+from pipelines.recommender.ablation import ablate
 from pipelines.recommender.examples import examples
 from pipelines.recommender.measurements import headline, measured
 from pipelines.recommender.report import render_training_report
@@ -27,10 +28,14 @@ FIGURES = [
     "What the model gains over each rival",
     "By time since the last purchase",
     "By age",
+    "By channel",
+    "Gain over the best rule, by slice",
     "Gain over the champion, by slice",
     "map_at_12 by label week",
     "Loss by epoch",
     "Validation map_at_12 by epoch",
+    "What each signal adds",
+    "How much of each answer stays",
 ]
 
 
@@ -59,6 +64,9 @@ def measured_run() -> Document:
         one | {"customer": "aaaa…", "history": named(one["history"]), "recommended": named(one["recommended"])}
         for one in shown
     ]
+    document["ablation"] = ablate(trainer, evaluated[0])
+    document["serving_cost"] = {"ms_per_answer": 0.41, "ms_per_answer_p99": 0.9, "rss_mib": 84.2, "n_requests": 500}
+    document["changes"] = {"since": "night-1", "customers": changed(document["examples"])}
     manifest = Manifest.model_validate(
         {
             "version": "night-2",
@@ -71,7 +79,15 @@ def measured_run() -> Document:
             "files": {"model.onnx": {"sha256": "0" * 64, "size_bytes": 1_500_000}},
             "metrics": metrics,
             "baselines": baselines,
-            "parity": {"largest_score_gap": 1.5e-6, "top_12_overlap": 1.0},
+            "parity": {
+                "n_customers": 256,
+                "largest_score_gap": 1.5e-6,
+                "top_12_overlap": 1.0,
+                "map_at_12_served": 0.0213,
+                "map_at_12_torch": 0.0213,
+                "n_label_customers": 40,
+            },
+            "source": {"uri": "/data/shop", "kind": "folder", "files": {"articles.csv": {"sha256": "ab" * 32}}},
             "parent": "night-1",
             "git_commit": "0123456789abcdef",
             "inputs": {"processed": "f" * 64},
@@ -89,6 +105,20 @@ def measured_run() -> Document:
     }
     read_back: Document = json.loads(json.dumps(document, sort_keys=True))
     return read_back
+
+
+def changed(examples: list[Document]) -> list[Document]:
+    """As changes.py writes it: of each example's answers the last one is new."""
+    return [
+        {
+            "customer": one["customer"],
+            "n_purchases": one["n_purchases"],
+            "overlap": 11,
+            "before": [*one["recommended"][:11], one["recommended"][11] | {"article_id": "old", "name": "Old hat"}],
+            "after": one["recommended"],
+        }
+        for one in examples
+    ]
 
 
 @pytest.fixture
@@ -131,7 +161,7 @@ def test_every_figure_is_drawn(document: Document, see: Callable[..., Any], dark
 
 
 def no_champion(document: Document) -> None:
-    del document["champion"]
+    del document["champion"], document["changes"]
 
 
 def no_backtest(document: Document) -> None:
@@ -144,7 +174,7 @@ def one_epoch_without_validation(document: Document) -> None:
 
 
 def nothing_measurable(document: Document) -> None:
-    for name in ("metrics", "differences", "slices", "weeks", "curve", "champion"):
+    for name in ("metrics", "differences", "slices", "weeks", "curve", "champion", "ablation"):
         document[name] = without_numbers(document[name])
     document["champion"]["version"] = "night-1"
     document["bundle"]["metrics"] = dict.fromkeys(document["bundle"]["metrics"])
@@ -160,19 +190,46 @@ def everything_zero(document: Document) -> None:
         interval |= {"mean": 0.0, "low": 0.0, "high": 0.0}
 
 
+def no_ablation(document: Document) -> None:
+    del document["ablation"]
+
+
+def champion_that_cannot_be_asked(document: Document) -> None:
+    document["changes"] = {"since": "night-1", "error": "bundle night-1 is damaged: <b>"}
+
+
+def no_cost(document: Document) -> None:
+    document["serving_cost"] = {"error": ["MemoryError"]}
+
+
 def no_examples(document: Document) -> None:
     document["examples"] = []
 
 
 LACKS: dict[str, tuple[Callable[[Document], None], set[str], str]] = {
-    "no champion": (no_champion, {"Gain over the champion, by slice"}, "No champion was compared with it."),
+    "no champion": (
+        no_champion,
+        {"Gain over the champion, by slice", "How much of each answer stays"},
+        "No champion was compared with it.",
+    ),
+    "no ablation": (no_ablation, {"What each signal adds"}, "What the model gains over each rival"),
+    "a champion that cannot be asked": (
+        champion_that_cannot_be_asked,
+        {"How much of each answer stays"},
+        "Champion night-1 could not be asked: bundle night-1 is damaged: &lt;b&gt;.",
+    ),
+    "no cost": (no_cost, set(), "What an answer costs could not be measured"),
     "no backtest": (no_backtest, {"map_at_12 by label week"}, "who bought in the label week"),
     "one epoch": (
         one_epoch_without_validation,
         {"Validation map_at_12 by epoch"},
         "No validation week had customers to measure on",
     ),
-    "nothing measurable": (nothing_measurable, set(FIGURES), "map_at_12 could not be measured."),
+    "nothing measurable": (
+        nothing_measurable,
+        set(FIGURES) - {"How much of each answer stays"},
+        "map_at_12 could not be measured.",
+    ),
     "everything zero": (everything_zero, set(), "may be chance"),
     "no examples": (no_examples, set(), "The run wrote no examples."),
 }
@@ -253,6 +310,37 @@ def test_answers_are_marked_by_all_purchases_not_only_the_shown(document: Docume
     assert "The newest 1 of 30\u00a0purchases." in html
     assert html.count('<span class="badge note">bought before</span>') == 1
     assert html.count('<span class="badge good">variant</span>') == 1
+
+
+def test_every_slice_has_its_gain_and_interval(document: Document) -> None:
+    html = render_training_report(document)
+    for name, values in document["slices"].items():
+        gain = values["differences"]["repurchase_popularity"]
+        low, high = (report_words.signed(gain[end]) for end in ("low", "high"))
+        assert f"<td>{name}</td>" in html
+        assert f"{report_words.signed(gain['mean'])}<small>{low} to {high}</small>" in html
+
+
+def test_the_certificate_is_told_in_words(document: Document) -> None:
+    html = render_training_report(document)
+    for words in ("map_at_12, served", "0.0213", "quantised", "median of an answer", "0.41"):
+        assert words in html
+    assert "abababababab" in html  # what the source's file was
+
+
+def test_articles_that_go_and_come_are_named(document: Document) -> None:
+    one = document["changes"]["customers"][0]
+    html = render_training_report(document)
+    assert "Old hat (Red)" in html
+    assert f"{one['after'][11]['name']} (Red)" in html
+    assert "what champion night-1 answers beside what this bundle answers. Of 12 articles 11.0 stay on average" in html
+
+
+def test_weak_evidence_stands_out(document: Document) -> None:
+    document["reasons"] = ["weak evidence: over 30 customer-weeks the gain may be chance"]
+    html = render_training_report(document)
+    assert "<strong>Weak evidence</strong>" in html
+    assert '<li class="warning">' in html
 
 
 def test_repeated_purchases_are_one_line(document: Document) -> None:
