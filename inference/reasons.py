@@ -3,15 +3,14 @@
 What is said of a purchase is read from the history itself; the signals only decide what is worth saying.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 PRODUCT_CODE_LENGTH = 7  # an article_id is its product's code and three digits for the colour
 MIN_SHARE = 0.25  # of the strongest signal: less is not worth saying
-MAX_REASONS = 2
-# What happened to this customer says more than what is true of everybody, so it is said first.
-ABOUT_PURCHASES = ("repurchase", "variant", "copurchase")
+# What happened to this customer says more than what is true of everybody: one of these is said first, the most exact.
+ABOUT_CUSTOMER = ("variant", "copurchase", "affinity", "sequence")
 
 # As pipelines.recommender.tables draws them: 0 unknown, 1..5 by age, 6 known without an age.
 SEGMENTS = (
@@ -55,24 +54,22 @@ class Context:
 
 
 def give_reason(facts: Mapping[str, Any], signals: Mapping[str, float], context: Context) -> str:
-    """Write at most two reasons, the more telling first.
+    """Write at most two reasons: one about the customer, one about the article.
 
     >>> give_reason({"article_id": "0706016001"}, {"repurchase": 2.0}, Context({"0706016001": [12]}, 0, lambda _: None))
     'bought 12 days ago'
     """
     strongest = max(signals.values(), default=0.0)
     worth = [name for name, value in signals.items() if value > 0 and value >= MIN_SHARE * strongest]
-    worth.sort(key=lambda name: (name not in ABOUT_PURCHASES, -signals[name]))
-    said: list[str] = []
-    for name in worth:
-        if name == "affinity" and said:
-            continue  # whoever bought the article itself, or another colour of it, bought its kind too
-        text = _SAY[name](facts, context) if name in _SAY else None
-        if text is not None:
-            said.append(text)
-        if len(said) == MAX_REASONS:
-            break
-    return "; ".join(said) if said else "popular at the moment"
+    # Whoever bought the very article wants to read so, also where it counted for little.
+    own = _repurchase(facts, context) or _first([name for name in ABOUT_CUSTOMER if name in worth], facts, context)
+    general = _first(sorted(set(worth) & set(_SAY) - set(ABOUT_CUSTOMER), key=lambda n: -signals[n]), facts, context)
+    return "; ".join(filter(None, (own, general))) or "popular at the moment"
+
+
+def _first(names: Iterable[str], facts: Mapping[str, Any], context: Context) -> str | None:
+    """Say the first of these signals that the facts bear out."""
+    return next((text for name in names if (text := _SAY[name](facts, context)) is not None), None)
 
 
 def days_ago(age_days: int) -> str:
@@ -139,7 +136,6 @@ def _segment(_: Mapping[str, Any], context: Context) -> str | None:
 
 
 _SAY: dict[str, Callable[[Mapping[str, Any], Context], str | None]] = {
-    "repurchase": _repurchase,
     "variant": _variant,
     "copurchase": _copurchase,
     "affinity": _affinity,
