@@ -17,7 +17,7 @@ from pipelines.recommender.label_week import buyers_of, is_among, purchase_keys
 
 LABEL_WEEKS = 16
 MAX_CUSTOMERS = 24_000
-"""Customers with a bought candidate to learn from, over all weeks; more no longer help, and take the hour."""
+"""Customers with a bought candidate to learn from, over all weeks: minutes of one core for each cutoff."""
 PARAMETERS = {
     "objective": "lambdarank",
     "metric": "map",
