@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.errors import PipelineError, UsageError
+from pipelines.errors import UsageError
 from pipelines.gitops.building import build
 from pipelines.gitops.findings import Finding
 from pipelines.gitops.overlays import Pin, write_pin
@@ -73,18 +73,18 @@ def _images(value: Any) -> list[Any]:
 
 def champion_evidence(lake: Lake) -> str:
     """Describe the champion of a lake in Markdown: metrics with intervals, slices, and what it recommends otherwise."""
-    from pipelines.registry.champion import read_champion
+    from pipelines.registry.champion import read_champion  # needs the serving packages, which an edit of tags does not
 
     champion = read_champion(lake)
     if champion is None:
         return f"{lake.uri} has no champion yet."
+    parts = [f"Champion `{champion.version}`: {champion.move.get('why') or 'no reason noted'}."]
     run, document = _evaluation(lake, champion.version)
-    parts = [f"Champion `{champion.version}` ({champion.move.get('why') or 'no reason noted'})."]
     if document is None:
         parts.append("The run that trained it has left the lake: no tables.")
     else:
         parts += [f"Evaluated by run `{run}`.", _metric_table(document["metrics"]), _slice_table(document["slices"])]
-    parts.append(_recommendation_diff(lake, champion.version, champion.move.get("from")))
+        parts.append(_recommendation_diff(document.get("changes")))
     return "\n\n".join(parts)
 
 
@@ -125,36 +125,33 @@ def _with_interval(value: Mapping[str, Any] | None, sign: str = "") -> str:
     return f"{value['mean']:{sign}.4f} [{value['low']:{sign}.4f}, {value['high']:{sign}.4f}]"
 
 
-def _recommendation_diff(lake: Lake, version: str, previous: str | None) -> str:
-    """Ask the champion and the one before it the golden requests of the champion's bundle."""
-    if not previous:
-        return "No champion before it to compare recommendations with."
-    from inference.bundle import load_bundle
-    from inference.engine import Engine, Request
-    from inference.errors import BundleError
-    from pipelines.registry.bundles import fetch_bundle
+def _recommendation_diff(changes: Mapping[str, Any] | None) -> str:
+    """Say what training found when it asked the champion before this one and this one for the same customers."""
+    if not changes:
+        return "It is the first champion of this lake: there are no recommendations to compare with."
+    customers = changes["customers"]
+    rows, kept = [], 0
+    for one in customers:
+        old, new = ([article["article_id"] for article in one[key]] for key in ("before", "after"))
+        kept += one["overlap"]
+        entered = [_name(article) for article in one["after"] if article["article_id"] not in old]
+        left = [_name(article) for article in one["before"] if article["article_id"] not in new]
+        rows.append([one["customer"], f"{one['overlap']} of {len(new)}", _first(entered), _first(left)])
+    share = kept / max(1, sum(len(one["after"]) for one in customers))
+    intro = (
+        f"Against `{changes['since']}`, {share:.0%} of the recommendations of {len(customers)} fixed customers stay."
+    )
+    most_changed = sorted(range(len(rows)), key=lambda number: customers[number]["overlap"])[:N_SHOWN]
+    shown = [rows[number] for number in most_changed]
+    return f"{intro} Those who change most:\n\n{_table(['customer', 'kept', 'new', 'gone'], shown)}"
 
-    with lake.scratch() as scratch:
-        try:
-            engines = []
-            for name in (version, previous):
-                fetch_bundle(lake, name, scratch / name)
-                engines.append(Engine(load_bundle(scratch / name)))
-            requests = [Request(**case["request"]) for case in engines[0].bundle.read_golden()]
-            answers = [engine.recommend_batch(requests) for engine in engines]
-        except (BundleError, PipelineError) as error:
-            return f"Recommendations cannot be compared with `{previous}`: {error}"
-    rows, overlaps = [], []
-    for request, new, old in zip(requests, *answers, strict=True):
-        kept = set(new.article_ids) & set(old.article_ids)
-        overlaps.append(len(kept) / max(1, len(new.article_ids)))
-        entered = [article for article in new.article_ids if article not in kept]
-        left = [article for article in old.article_ids if article not in kept]
-        asked = f"{request.customer_id[:8]}…" if request.customer_id else f"{len(request.article_ids)} articles"
-        rows.append([asked, f"{len(kept)}", " ".join(entered[:4]), " ".join(left[:4])])
-    mean = sum(overlaps) / max(1, len(overlaps))
-    table = _table(["asked", "kept", "new (first 4)", "gone (first 4)"], rows[:N_SHOWN])
-    return f"Against `{previous}`, {mean:.0%} of the recommendations stay, over {len(rows)} golden requests.\n\n{table}"
+
+def _name(article: Mapping[str, Any]) -> str:
+    return str(article.get("name") or article["article_id"]).replace("|", "/")
+
+
+def _first(names: Sequence[str], n: int = 3) -> str:
+    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
