@@ -182,7 +182,8 @@ def _add_documentation(app: FastAPI, swap: Swap) -> None:
 def _add_error_envelope(app: FastAPI) -> None:
     @app.exception_handler(RequestRefused)
     async def refused(request: Request, error: RequestRefused) -> Response:
-        headers = {"retry-after": RETRY_AFTER_SECONDS[error.status].decode()} if error.status == 503 else None
+        after = RETRY_AFTER_SECONDS.get(error.status)
+        headers = {"retry-after": after.decode()} if after is not None else None
         return _error(request, error.status, error.code, error.message, headers)
 
     @app.exception_handler(RequestValidationError)

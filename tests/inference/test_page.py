@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,17 @@ def test_articles_are_found_by_name(server: Server) -> None:
 def test_a_search_that_asks_too_much_is_refused_in_the_envelope(server: Server, query: str) -> None:
     answer = server.get(f"/articles{query}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+
+
+def test_searches_beyond_a_few_at_once_are_refused_at_once(server: Server) -> None:
+    def search(_: int) -> httpx.Response:
+        return server.get("/articles?q=nothing-has-this")
+
+    with ThreadPoolExecutor(40) as clients:
+        answers = list(clients.map(search, range(120)))
+    assert {answer.status_code for answer in answers} <= {200, 429}
+    assert all(answer.headers["retry-after"] == "1" for answer in answers if answer.status_code == 429)
+    assert search(0).json() == {"articles": []}
 
 
 def test_a_customers_purchases_are_told_newest_first(server: Server) -> None:
