@@ -13,7 +13,7 @@ PANELS = {
     "cpu_us_100_rps": "CPU µs per answer at 100 rps",
     "rps_p99_under_20_ms": "answers per second with p99 < 20 ms",
     "p99_ms_100_rps": "p99 ms at 100 rps",
-    "rss_mib": "resident MiB",
+    "own_mib": "resident MiB that no file backs",
     "start_seconds": "seconds to the first answer",
 }
 

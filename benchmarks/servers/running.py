@@ -60,6 +60,15 @@ class Running:
                 shared = max(shared, int(fields[2]) * os.sysconf("SC_PAGE_SIZE"))
         return own + shared
 
+    def own_bytes(self) -> int:
+        """Sum the memory that no file backs: what cannot be dropped when it gets tight."""
+        total = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+                total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+        return total
+
     def pids(self) -> list[int]:
         """List the process and its descendants."""
         parents: dict[int, int] = {}

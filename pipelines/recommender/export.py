@@ -20,6 +20,7 @@ from inference.engine import Engine, Request
 from pipelines.errors import ArtefactError
 from pipelines.recommender.histories import histories_of
 from pipelines.recommender.interactions import Int32, Interactions
+from pipelines.recommender.lean_graph import lighten
 from pipelines.recommender.model import Recommender
 from pipelines.recommender.shop import Shop
 
@@ -73,6 +74,7 @@ def export_onnx(recommender: Recommender, path: Path, max_history: int) -> None:
         del item.metadata_props[:]
     del model.graph.value_info[:]
     _cut_to_top_k(model.graph, recommender.ranker.shares_FG().numpy())
+    lighten(model.graph, ranking=RANKED[1], top_k="top_k_1")
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
