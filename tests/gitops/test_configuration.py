@@ -1,0 +1,64 @@
+"""Nothing in config/ only decorates: some kustomization reads each value; and the environments are alike."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+TREE = Path(__file__).parents[2] / "gitops"
+FILES = sorted(path for path in TREE.glob("config/*/*.yaml") if path.name != "kustomization.yaml")
+
+
+def leaves(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(inner, f"{path}.{key}" if path else key)
+    else:
+        yield path
+
+
+def read_paths(kind: str, name: str) -> set[str]:
+    """Give the fields of an object that any kustomization of the tree copies from."""
+    found = set()
+    for path in TREE.rglob("kustomization.yaml"):
+        for replacement in yaml.safe_load(path.read_text()).get("replacements", []):
+            source = replacement["source"]
+            if (source["kind"], source["name"]) == (kind, name):
+                found.add(source["fieldPath"])
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_value_is_the_source_of_something(path: Path) -> None:
+    document = yaml.safe_load(path.read_text())
+    own = {key: value for key, value in document.items() if key not in ("apiVersion", "kind", "metadata")}
+    read = read_paths(document["kind"], document["metadata"]["name"])
+    unread = [leaf for leaf in leaves(own) if not any(leaf == p or leaf.startswith(f"{p}.") for p in read)]
+    assert unread == []
+
+
+def test_environments_are_configured_alike() -> None:
+    production, staging = (
+        yaml.safe_load((TREE / f"config/environments/{name}.yaml").read_text()) for name in ("production", "staging")
+    )
+    # the platform runs once, and is configured in production's file
+    assert set(leaves(production)) - set(leaves(staging)) == {"platform.loggingRole", "platform.secretsRole"}
+    assert set(leaves(staging)) <= set(leaves(production))
+
+
+@pytest.mark.parametrize("application", ["ml-recommendation-inference", "ml-training-workflow-circle"])
+def test_overlays_differ_only_in_their_environment(application: str) -> None:
+    """Parity: what staging proves is what production gets."""
+
+    def read(environment: str) -> str:
+        text = (TREE / f"apps/{application}/overlays/{environment}/kustomization.yaml").read_text()
+        return text.split("\n", 1)[1]  # the first line says what the overlay is
+
+    staging = read("staging").replace("name: staging", "name: production")
+    staging = staging.replace("-staging\n", "-prod\n")
+    pins = [line for line in staging.splitlines() if line.strip().startswith(("newTag:", "digest:"))]
+    assert pins
+    differing = set(staging.splitlines()) ^ set(read("production").splitlines())
+    assert all(line.strip().startswith(("newTag:", "digest:")) for line in differing), differing
