@@ -28,17 +28,17 @@ class SequenceSettings:
     shape: EncoderShape = field(default_factory=EncoderShape)
     seed: int = 7
     n_epochs: int = 30
-    max_steps: int = 20_000
-    """Large data gets fewer epochs: fitting ends at n_epochs or after about this many batches."""
+    max_steps: int = 6_000
+    """Large data gets fewer epochs, or a random part of one: fitting ends at n_epochs or after this many batches."""
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    positions_per_batch: int = 2048
-    max_articles_compared: int = 16_384
+    positions_per_batch: int | None = None
+    """None: a 256th of an epoch, from 256 to 2048, so that small data gets enough steps too."""
+    max_articles_compared: int = 4_096
     """Above this many articles each batch compares with a sample, weighted to stand for all."""
     max_customers: int = 1_000_000
     averaging: float = 0.998
     """Share of the old weights that the shipped average keeps at each step."""
-    item_dropout: float = 0.0
     uses_bfloat16: bool = True
     """Scores in bfloat16: twice to ten times as fast where the processor has it, slower where not."""
     threads: int = 1
@@ -123,9 +123,10 @@ class _Fitter:
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        steps_per_epoch = max(1, math.ceil(windows.n_targets / settings.positions_per_batch))
+        self.positions_per_batch = settings.positions_per_batch or min(max(windows.n_targets // 256, 256), 2048)
+        steps_per_epoch = max(1, math.ceil(windows.n_targets / self.positions_per_batch))
         self.n_epochs = max(1, min(settings.n_epochs, settings.max_steps // steps_per_epoch))
-        self.n_steps = self.n_epochs * steps_per_epoch
+        self.n_steps = min(self.n_epochs * steps_per_epoch, settings.max_steps)
         self.step = 0
         counts = np.bincount(windows.articles, minlength=windows.n_articles)
         self.count_A = torch.from_numpy(counts.astype(np.float64))
@@ -135,7 +136,9 @@ class _Fitter:
         """Go through every window once; returns the mean loss per position."""
         self.net.train()
         total, n_positions = 0.0, 0
-        for rows_B in self.windows.epoch(self.settings.positions_per_batch, self.rng):
+        for rows_B in self.windows.epoch(self.positions_per_batch, self.rng):
+            if self.step >= self.settings.max_steps:
+                break
             loss, n = self._step(rows_B)
             if not math.isfinite(loss):
                 raise DataGateError(
@@ -150,16 +153,10 @@ class _Fitter:
         encoder, articles = self.net["encoder"], self.net["articles"]
         vectors_AD = articles()
         vectors_A1D = torch.cat([vectors_AD, torch.zeros(1, self.shape.width)])
-        history_BL = batch.history_BL
-        if self.settings.item_dropout:
-            is_hidden = self.rng.random(history_BL.shape) < self.settings.item_dropout
-            is_hidden[:, -1] = False
-            history_BL = np.where(is_hidden, self.windows.n_articles, history_BL)
-        state_BLD = encoder(
-            vectors_A1D, torch.from_numpy(history_BL), torch.from_numpy(batch.age_days_BL), every_position=True
-        )
+        history_BL = torch.from_numpy(batch.history_BL)
+        state_BLD = encoder(vectors_A1D, history_BL, torch.from_numpy(batch.age_days_BL), every_position=True)
         target_BL = torch.from_numpy(batch.target_BL)
-        is_target_BL = (target_BL < self.windows.n_articles) & torch.from_numpy(history_BL < self.windows.n_articles)
+        is_target_BL = target_BL < self.windows.n_articles
         compared_S, log_weight_S, target_N = compared_articles(
             target_BL[is_target_BL], self.count_A, self.settings.max_articles_compared, self.rng
         )

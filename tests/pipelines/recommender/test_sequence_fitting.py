@@ -70,6 +70,22 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     assert weights(first) != weights(other)
 
 
+def test_large_data_gets_fewer_epochs_and_then_a_part_of_one() -> None:
+    articles, offsets = walks()  # 900 targets: about 4 batches an epoch
+    for max_steps, n_epochs in ((9, 2), (2, 1)):
+        curve: list[SequenceEpoch] = []
+        settings = replace(QUICK, max_steps=max_steps)
+        fit_sequence_encoder(
+            articles,
+            offsets,
+            None,
+            N_ARTICLES,
+            settings=settings,
+            on_epoch=lambda epoch, _: curve.append(epoch),  # noqa: B023
+        )
+        assert [epoch.epoch for epoch in curve] == list(range(1, n_epochs + 1))
+
+
 def test_fitting_leaves_torch_s_random_state_alone() -> None:
     articles, offsets = walks(20)
     before = torch.random.get_rng_state()
