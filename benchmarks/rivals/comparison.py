@@ -11,7 +11,15 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.rivals.past import Past
-from benchmarks.rivals.rules import Rival, copurchase, implicit_als, implicit_bm25, repurchase, segment_popularity
+from benchmarks.rivals.rules import (
+    Rival,
+    copurchase,
+    frequency,
+    implicit_als,
+    implicit_bm25,
+    repurchase,
+    segment_popularity,
+)
 from benchmarks.rivals.two_stage import TwoStage
 from pipelines.recommender.hyperparameters import Hyperparameters
 from pipelines.recommender.interactions import Bool, Int32, Int64
@@ -24,6 +32,7 @@ OURS = "ours"
 LIGHTGBM = "lightgbm"
 RULES: dict[str, Rival] = {
     "repurchase": repurchase,
+    "frequency": frequency,
     "segment_popularity": segment_popularity,
     "copurchase": copurchase,
     "implicit_als": implicit_als,

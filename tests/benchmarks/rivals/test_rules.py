@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.rivals.comparison import RULES
 from benchmarks.rivals.past import Past
-from benchmarks.rivals.rules import Rival, copurchase, segment_popularity
+from benchmarks.rivals.rules import Rival, copurchase, frequency, segment_popularity
 from benchmarks.rivals.two_stage import TwoStage
 from pipelines.recommender.interactions import Interactions
 from pipelines.recommender.shop import Shop
@@ -29,6 +29,12 @@ def test_what_others_bought_in_the_same_week_is_recommended() -> None:
     answers = copurchase(past_of(shop, 20), np.array([3, 4], dtype=np.int32), 2)
     assert answers[0, 0] == 4
     assert answers[1].tolist() == [3, 9]  # nothing goes with article 9: best sellers of the last week
+
+
+def test_what_was_bought_most_leads() -> None:
+    often = [(0, day, 3) for day in (1, 5, 9)]
+    shop = shop_of([*often, (0, 15, 4), (1, 19, 5)], n_customers=2, n_articles=6)
+    assert frequency(past_of(shop, 20), np.array([0], dtype=np.int32), 3).tolist() == [[3, 4, 5]]
 
 
 def test_best_sellers_are_those_of_the_own_age_band() -> None:
