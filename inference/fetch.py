@@ -33,7 +33,7 @@ from inference.fetch_s3 import open_bucket
 from inference.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, parse_manifest
 from inference.origin import FolderOrigin, Missing, Origin
 
-NICENESS = 10  # hashing must not take the processor from answers
+NICENESS = 5  # hashing must not take the processor from answers, nor starve
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.inference.tiny_bundle import write_bundle
 
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 60
 
 
 @dataclass

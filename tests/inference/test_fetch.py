@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,28 @@ def test_the_signed_url_answers_a_poll_without_credentials(registry: Registry, f
     assert httpx.get(found["poll_url"], headers=asked).status_code == 304
     registry.put("champion.json", b'{"version": "v2"}')
     assert httpx.get(found["poll_url"], headers=asked).status_code == 200
+
+
+def processor_ticks_of_children(server: Server) -> int:
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[13]) + int(fields[14])  # cutime and cstime of proc(5), which counts from the state at 3
+
+
+def test_a_poll_that_finds_nothing_new_starts_no_process(
+    start_server: Callable[..., Server], registry: Registry
+) -> None:
+    registry.publish("v1")
+    registry.promote("v1")
+    server = start_server(MODEL_URI=registry.uri)
+    server.wait_for_version("v1")
+    before = processor_ticks_of_children(server)
+    assert before > 0  # the fetch of v1
+    time.sleep(1)  # ten polls
+    assert processor_ticks_of_children(server) == before
+    registry.publish("v2")
+    registry.promote("v2")
+    server.wait_for_version("v2")
+    assert processor_ticks_of_children(server) > before
 
 
 def test_the_cache_keeps_the_champion_and_the_one_before(registry: Registry, tmp_path: Path, fetch: Fetch) -> None:
