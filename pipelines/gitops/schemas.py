@@ -101,7 +101,8 @@ def _validators(folder: Path) -> Mapping[tuple[str, str], Validator]:
             stem, _, version = path.stem.partition("_")
             found[SPELLED.get(stem, stem), version] = json.loads(path.read_text(encoding="utf-8"))
         elif path.suffix in (".yaml", ".yml"):
-            for definition in load_all(path.read_text(encoding="utf-8")):
+            text = path.read_text(encoding="utf-8")
+            for definition in load_all(text) if "kind: CustomResourceDefinition" in text else ():
                 if isinstance(definition, dict) and kind_of(definition) == "CustomResourceDefinition":
                     found |= _versions(definition)
     if not found:

@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.gitops.findings import Finding
+from pipelines.gitops.rules.cron import check_cron
 from pipelines.gitops.tree import Document, Rendered, Tree, kind_of, label, name_of, walk
 from pipelines.gitops.workloads import WORKFLOW_KINDS, workflow_spec
 
-CRON_NAME_LENGTH = 52  # a run's name adds a time stamp, and 63 is the limit of a label
 REMOVED = {"schedule": "schedules: [...]", "mutex": "mutexes: [...]", "semaphore": "semaphores: [...]"}
 LEAVES = ("container", "script", "containerSet", "resource", "suspend", "http", "plugin", "data")
-PLACEHOLDER = re.compile(r"\{\{-?\s*(=?)\s*(.*?)\s*\}\}", re.DOTALL)
-CRON = re.compile(r"^(@\w+.*|(\S+\s+){4}\S+)$")
+EXPRESSION = re.compile(r"\{\{-?\s*(=?)\s*(.*?)\s*\}\}", re.DOTALL)
 
 Spec = Mapping[str, Any]
 
@@ -39,7 +38,7 @@ def check_workflows(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
         if spec.get("templates"):
             yield from _templates(file, path, spec)
         if kind_of(document) == "CronWorkflow":
-            yield from _cron(file, rendered, document)
+            yield from check_cron(file, rendered, document)
 
 
 def _referenced(rendered: Rendered, spec: Spec) -> Spec | None:
@@ -68,7 +67,7 @@ def _templates(file: str, path: str, spec: Spec) -> Iterator[Finding]:
         yield from _leaf(file, where, template)
         yield from _retry(file, where, template)
         yield from _tasks(file, where, template, templates)
-        yield from _placeholders(file, where, template, spec)
+        yield from _expressions(file, where, template, spec)
     for field, value in walk(spec, path):
         if field.endswith("artifactGC.strategy") and value != "Never":
             yield Finding(file, field, f"{value} deletes what a run has made, models too", "set it to Never")
@@ -157,14 +156,14 @@ def _tasks(file: str, where: str, template: Spec, templates: Mapping[str, Spec])
                 )
 
 
-def _placeholders(file: str, where: str, template: Spec, spec: Spec) -> Iterator[Finding]:
+def _expressions(file: str, where: str, template: Spec, spec: Spec) -> Iterator[Finding]:
     """Check `{{…}}` for parameters that nobody declares."""
     inputs = {parameter["name"] for parameter in template.get("inputs", {}).get("parameters", [])}
     arguments = {parameter["name"] for parameter in spec.get("arguments", {}).get("parameters", [])}
     for field, value in walk(template, where):
         if not isinstance(value, str):
             continue
-        for expression, text in PLACEHOLDER.findall(value):
+        for expression, text in EXPRESSION.findall(value):
             for scope, declared in (("workflow.parameters", arguments), ("inputs.parameters", inputs)):
                 for name in _names(text, scope):
                     if name not in declared:
@@ -229,41 +228,6 @@ def _executor(file: str, path: str, rendered: Rendered, spec: Spec) -> Iterator[
             f"{account} may not {' or '.join(sorted(lacking))} workflowtaskresults.argoproj.io",
             "bind it to a Role that may: Argo's executor reports by them",
         )
-
-
-def _cron(file: str, rendered: Rendered, document: Document) -> Iterator[Finding]:
-    where, spec = label(document), document["spec"]
-    if len(name_of(document)) > CRON_NAME_LENGTH:
-        what = f"has {len(name_of(document))} characters, and a CronWorkflow's name may have {CRON_NAME_LENGTH}"
-        yield Finding(file, f"{where}.metadata.name", what, "shorten it")
-    for schedule in spec.get("schedules", []):
-        if not CRON.match(schedule):
-            yield Finding(
-                file,
-                f"{where}.spec.schedules",
-                f"{schedule!r} has not five fields",
-                "write minute hour day month weekday",
-            )
-    for field, why in (
-        ("concurrencyPolicy", "is missing, and Allow is the default: two runs at once"),
-        ("startingDeadlineSeconds", "is missing: a run that the controller missed is never made up for"),
-        ("timezone", "is missing: the hour is the controller's"),
-    ):
-        if field not in spec:
-            yield Finding(file, f"{where}.spec.{field}", why, f"set {field}")
-    reference = spec.get("workflowSpec", {}).get("workflowTemplateRef")
-    template = rendered.find("WorkflowTemplate", reference["name"]) if reference else None
-    if template is not None and _wave(template) >= _wave(document):
-        yield Finding(
-            file,
-            f"{where}.metadata.annotations",
-            f"sync wave {_wave(document)} is not after the template's {_wave(template)}: it gets SpecError",
-            "give the template the lower argocd.argoproj.io/sync-wave",
-        )
-
-
-def _wave(document: Document) -> int:
-    return int(document["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", 0))
 
 
 def _no_template(file: str, field: str, name: str, templates: Mapping[str, Spec]) -> Finding:

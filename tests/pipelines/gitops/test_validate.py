@@ -1,6 +1,4 @@
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +7,8 @@ from pipelines.errors import UsageError
 from pipelines.gitops.components import build_components
 from pipelines.gitops.rules.references import check_references
 from pipelines.gitops.tree import Tree
-from pipelines.gitops.validate import validate
+from pipelines.gitops.validate import app, validate
 from tests.pipelines.gitops.trees import DEPLOYMENT, GITOPS, INFERENCE, PIPELINE, SERVING, ZEROS, change, copy_tree
-
-COMMAND = [sys.executable, "-m", "pipelines.gitops.validate", "--root"]
 
 
 @pytest.fixture
@@ -20,17 +16,18 @@ def root(tmp_path: Path) -> Path:
     return copy_tree(tmp_path)
 
 
-def test_the_committed_tree_is_clean_and_the_command_says_what_it_looked_at() -> None:
-    done = subprocess.run([*COMMAND, str(GITOPS)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"(?m)^apps/ml-recommendation-inference/overlays/production +\d+ objects", done.stdout)
-    assert re.search(r"(?m)^no findings in [\d.]+ s$", done.stdout)
+def test_the_committed_tree_is_clean_and_the_command_says_what_it_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
+    code = app(["--root", str(GITOPS)], standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    assert re.search(r"(?m)^apps/ml-recommendation-inference/overlays/production +\d+ objects", printed)
+    assert re.search(r"(?m)^no findings in [\d.]+ s$", printed)
 
 
-def test_a_finding_is_exit_code_1(root: Path) -> None:
+def test_a_finding_is_exit_code_1(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(root / DEPLOYMENT, "replicas: 1\n", "replicas: 1\n bad\n")
-    done = subprocess.run([*COMMAND, str(root)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.splitlines()[-1].split(" in ")[0]) == (1, "1 finding")
+    assert app(["--root", str(root)], standalone_mode=False) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("1 finding in ")
 
 
 def test_a_folder_that_is_no_tree_is_a_usage_error(tmp_path: Path) -> None:
