@@ -202,6 +202,10 @@ class SequenceModel(nn.Module):
         return self.vectors_A1D[:-1]
 
     def forward(self, history_BL: Tensor, age_days_BL: Tensor) -> Tensor:
-        """Encode each history; [B, D]. L may not exceed max_history: cut the history to its newest purchases."""
+        """Encode each history; [B, D].
+
+        Of a history beyond max_history purchases, those farther back count as if they were max_history - 1 back; it
+        costs less to hand over the newest alone, as in fitting.
+        """
         customer_BD: Tensor = self.encoder(self.vectors_A1D, history_BL, age_days_BL)
         return customer_BD

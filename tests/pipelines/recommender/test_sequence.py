@@ -40,6 +40,17 @@ def test_a_history_of_padding_alone_gets_a_zero_vector() -> None:
     assert not encode(a_model(), [[N_ARTICLES, N_ARTICLES]], [[0.0, 0.0]]).any()
 
 
+def test_a_history_longer_than_the_window_is_read_and_its_far_end_has_no_order() -> None:
+    model = a_model(EncoderShape(width=16, n_heads=2, n_layers=1, max_history=6, dropout=0.0))
+    ages = [9.0] * 9  # bought on one day: only the order differs
+    one, far, near = encode(
+        model, [[3, 5, 4, 1, 2, 6, 7, 8, 9], [5, 3, 4, 1, 2, 6, 7, 8, 9], [3, 5, 4, 1, 2, 6, 8, 7, 9]], [ages] * 3
+    )
+    torch.testing.assert_close(one, far)
+    assert (one - near).abs().max() > 1e-3
+    assert (one - encode(model, [[4, 1, 2, 6, 7, 8, 9]], [ages[2:]])[0]).abs().max() > 1e-3
+
+
 def test_order_and_age_both_matter() -> None:
     model = a_model()
     one, swapped, older = encode(model, [[3, 5], [5, 3], [3, 5]], [[9.0, 2.0], [9.0, 2.0], [300.0, 200.0]])
