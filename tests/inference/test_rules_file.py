@@ -1,5 +1,7 @@
 """A rules file beside the champion, followed by a real server."""
 
+import asyncio
+import datetime as dt
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from inference.rules_file import RulesFile, RulesObject, open_rules
+from inference.bundle import load_bundle
+from inference.engine import Engine, Request
+from inference.rules_file import RulesBook, RulesFile, RulesObject, open_rules
 from tests.inference.conftest import Server
 from tests.inference.tiny_bundle import article_id, write_bundle
 
@@ -98,3 +102,28 @@ def test_where_rules_are_looked_for(tmp_path: Path, tiny_bundle: Path) -> None:
     assert place(f"file://{tmp_path}/mine.json", "s3://shop/registry") == tmp_path / "mine.json"
     assert open_rules(None, "s3://shop/registry") is None
     assert isinstance(open_rules("s3://shop/rules.json", "s3://shop/registry"), RulesObject)
+
+
+def test_a_pin_begins_on_its_day_without_the_file_being_touched(tmp_path: Path, tiny_bundle: Path) -> None:
+    today = [dt.date(2020, 9, 22)]
+    pin = {"article_id": article_id(20), "position": 1, "from": "2020-09-23"}
+    write(tmp_path / "rules.json", json.dumps({"pins": [pin]}))
+    engine = Engine(load_bundle(tiny_bundle))
+    book = RulesBook(RulesFile(tmp_path / "rules.json"), today=lambda: today[0])
+    book.prepare(engine)
+    asyncio.run(book.check())
+    before = engine.recommend(Request(top_k=1)).article_ids
+    today[0] = dt.date(2020, 9, 23)
+    asyncio.run(book.check())
+    assert before != engine.recommend(Request(top_k=1)).article_ids == [article_id(20)]
+
+
+def test_rules_reach_every_engine_that_was_prepared(tmp_path: Path, tiny_bundle: Path) -> None:
+    engines = [Engine(load_bundle(tiny_bundle)) for _ in range(2)]
+    book = RulesBook(RulesFile(tmp_path / "rules.json"))
+    for engine in engines:
+        book.prepare(engine)
+    best = engines[0].recommend(Request(top_k=1)).article_ids
+    write(tmp_path / "rules.json", json.dumps({"blocked": best}))
+    asyncio.run(book.check())
+    assert all(engine.recommend(Request(top_k=1)).article_ids != best for engine in engines)

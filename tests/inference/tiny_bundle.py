@@ -114,7 +114,6 @@ def write_golden(folder: Path, customers: list[str]) -> None:
 
 
 def build_model(popularity_SA: np.ndarray, is_live: np.ndarray) -> Any:
-    n_articles = popularity_SA.shape[1]
     # One column more than there are articles takes what the padding scatters.
     masked_SA1 = np.where(is_live, popularity_SA, -1e9).astype(np.float32)
     masked_SA1 = np.concatenate([masked_SA1, np.full((len(masked_SA1), 1), -1e9, np.float32)], axis=1)
