@@ -6,11 +6,12 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipelines.errors import DataGateError, UsageError
 from pipelines.recommender.checkpoints import Checkpoints
@@ -51,15 +52,23 @@ class Progress:
     """Where a fit stands between two epochs; all that going on needs, since each epoch draws from its own seed."""
 
     ranker: Ranker
+    averaged: AveragedModel
+    """Weights averaged over about an epoch of steps: the last step's are ±4 % of map_at_12 by luck of the batch."""
     optimizer: torch.optim.Optimizer
     curve: list[Epoch] = field(default_factory=list)
     best_loss: float = math.inf
     best_epoch: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def shipped(self) -> Ranker:
+        """The ranker with the averaged weights: the one that is validated and kept."""
+        return cast(Ranker, self.averaged.module)
+
     def state(self) -> dict[str, Any]:
         return {
             "ranker": self.ranker.state_dict(),
+            "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "curve": [astuple(epoch) for epoch in self.curve],
             "best": (self.best_loss, self.best_epoch, self.best_weights),
@@ -67,6 +76,7 @@ class Progress:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.ranker.load_state_dict(state["ranker"])
+        self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.curve = [Epoch(*values) for values in state["curve"]]
         self.best_loss, self.best_epoch, self.best_weights = state["best"]
@@ -150,7 +160,10 @@ def fit_ranker(
             "the history before cutoff_date is too short or too sparse (give at least three weeks with sales)"
         )
     ranker = _new_ranker(rows, hyperparameters, workers, device)
-    progress = Progress(ranker, torch.optim.Adam(ranker.parameters(), lr=hyperparameters.learning_rate))
+    n_steps = max(1, round(n_rows / hyperparameters.batch_size))
+    averaged = AveragedModel(ranker, multi_avg_fn=get_ema_multi_avg_fn(1.0 - 1.0 / n_steps))  # type: ignore[no-untyped-call]
+    optimizer = torch.optim.Adam(ranker.parameters(), lr=hyperparameters.learning_rate)
+    progress = Progress(ranker, averaged, optimizer)
     if state := workers.told(checkpoints.load(name) if workers.is_writer else None):
         progress.restore(state)
         for known in progress.curve:
@@ -159,12 +172,12 @@ def fit_ranker(
         if n_epochs is None and n_held and epoch - 1 - progress.best_epoch >= hyperparameters.patience:
             break
         training_loss = _train_epoch(progress, rows, hyperparameters, workers, epoch) / n_rows
-        validation_loss, validation_map = _validate(ranker, held, validation, workers)
+        validation_loss, validation_map = _validate(progress.shipped, held, validation, workers)
         progress.curve.append(Epoch(epoch, training_loss, validation_loss, validation_map))
         on_epoch(progress.curve[-1])
         if n_epochs is not None or not n_held or validation_loss < progress.best_loss:
             progress.best_loss, progress.best_epoch = validation_loss, epoch
-            progress.best_weights = copy.deepcopy(ranker.state_dict())
+            progress.best_weights = copy.deepcopy(progress.shipped.state_dict())
         if workers.is_writer:
             checkpoints.save(name, progress.state())
     ranker.load_state_dict(progress.best_weights or ranker.state_dict())
@@ -210,6 +223,7 @@ def _train_epoch(
         (loss + penalty / workers.size).backward()  # type: ignore[no-untyped-call]
         workers.sum_gradients(weights)
         progress.optimizer.step()
+        progress.averaged.update_parameters(progress.ranker)
         total += losses_B.sum().item()
     return workers.sum(total)[0]
 

@@ -6,9 +6,14 @@ import difflib
 import json
 from typing import Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.errors import UsageError
+from pipelines.recommender.interactions import Interactions
+
+HISTORY_SIZES = (64, 128, 256, 512)
+LARGE_BASKET = 5.0
 
 
 class Hyperparameters(BaseModel):
@@ -17,8 +22,12 @@ class Hyperparameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int = Field(7, ge=0, le=2**31 - 1, description="Seeds weights, batches and samples.")
-    max_history: int = Field(64, ge=1, le=512, description="Newest purchases of a customer that the model reads.")
-    n_candidates: int = Field(256, ge=100, le=2000, description="Articles that retrieval hands to the ranker.")
+    max_history: int = Field(
+        0, ge=0, le=512, description="Newest purchases of a customer that the model reads; 0 = by the data, 64 to 512."
+    )
+    n_candidates: int = Field(
+        0, ge=0, le=2000, description="Articles that retrieval hands to the ranker; 0 = by the data, 256 to 612."
+    )
     n_siblings: int = Field(8, ge=1, le=64, description="Colour variants kept for each article.")
     n_neighbours: int = Field(16, ge=1, le=128, description="Articles bought together kept for each article.")
     training_weeks: int = Field(52, ge=2, le=200, description="At most this many label weeks to learn from.")
@@ -46,11 +55,31 @@ class Hyperparameters(BaseModel):
     @model_validator(mode="after")
     def _candidates_outnumber_answers(self) -> Self:
         # A shop may ask for 100 articles and exclude every one in its history.
-        if self.n_candidates < 100 + self.max_history:
+        if self.n_candidates and self.n_candidates < 100 + self.max_history:
             raise ValueError(
                 f"n_candidates = {self.n_candidates} must be at least 100 + max_history = {100 + self.max_history}"
             )
         return self
+
+
+def adapted(hyperparameters: Hyperparameters, past: Interactions, horizon_days: int) -> Hyperparameters:
+    """Settle what the data decides, from the purchases of the last year of `past`.
+
+    max_history: the smallest of HISTORY_SIZES that holds a year of nine customers in ten. n_candidates: 256, or 512
+    where customers buy more than LARGE_BASKET different articles in a label window; at least 100 + max_history, so that
+    100 articles remain for a customer who wants nothing again.
+    """
+    last_day = int(past.day.max(initial=0))
+    year = past.between(last_day - 363, last_day + 1)
+    per_customer = np.bincount(year.customer, minlength=1)
+    usual = float(np.quantile(per_customer[per_customer > 0], 0.9)) if len(year) else 0.0
+    fitting = next((size for size in HISTORY_SIZES if size >= usual), HISTORY_SIZES[-1])
+    max_history = hyperparameters.max_history or fitting
+    window = year.customer.astype(np.int64) * 1000 + (last_day - year.day) // horizon_days
+    n_windows, n_bought = len(np.unique(window)), len(np.unique(window * year.n_articles + year.article))
+    breadth = 512 if n_windows and n_bought / n_windows > LARGE_BASKET else 256
+    n_candidates = hyperparameters.n_candidates or max(breadth, 100 + max_history)
+    return hyperparameters.model_copy(update={"max_history": max_history, "n_candidates": n_candidates})
 
 
 def parse_hyperparameters(text: str) -> Hyperparameters:

@@ -18,7 +18,7 @@ FEATURE_GROUPS = {
     "repurchase": ("repurchase", "is_repurchase", "rebuy_rate"),
     "variant": ("variant", "is_variant"),
     "copurchase": ("copurchase", "is_copurchase"),
-    "affinity": ("affinity",),
+    "taste": ("taste",),
     "price": ("price",),
     "segment": ("segment",),
     "freshness": ("age", "product_age", "is_unsold", "last_sale", "trend"),

@@ -10,45 +10,49 @@ of the segment can win, so only these take part: the work does not grow with the
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from pipelines.recommender.interactions import ATTRIBUTES, Float32, Int64
 from pipelines.recommender.tables import STATIC_FEATURES, Tables
 
-REPURCHASE_DECAYS = (5.0, 20.0, 80.0, 320.0)
-VARIANT_DECAYS = (5.0, 20.0, 80.0, 320.0)
-COPURCHASE_DECAYS = (5.0, 20.0, 80.0)
-PROFILE_DECAY = 80.0
-RECENCY_DECAY = 320.0
+DECAYS = (5.0, 20.0, 80.0, 320.0)
+"""Days; a purchase of `age` days weighs exp(-age / tau)."""
+TASTE_DECAY = LAST_DECAY = 320.0
 """The largest exp(-age / 320) of an article's purchases tells the age of the last one, in a form that scatters."""
+FAMILIES = ("repurchase", "variant", "copurchase")
+"""How the history touches an article: bought itself, in another colour, or together with one that was."""
+WINDOW = 64
+"""Newest purchases whose variants and neighbours are looked at; the rest of a long history speaks of repurchases."""
+TASTE_PRIOR = 3.0
+"""Purchases of everyone that a customer's own are mixed with before the two are compared."""
 
 RANKER_FEATURES = (
-    *(f"repurchase_{tau:g}d" for tau in REPURCHASE_DECAYS),
-    *(f"variant_{tau:g}d" for tau in VARIANT_DECAYS),
-    *(f"copurchase_{tau:g}d" for tau in COPURCHASE_DECAYS),
-    "repurchase_count",
-    "repurchase_age",
-    "variant_age",
-    "is_repurchase",
-    "is_variant",
-    "is_copurchase",
+    *(f"{family}_{tau:g}d" for tau in DECAYS for family in FAMILIES),
+    *(f"{family}_count" for family in FAMILIES),
+    *(f"{family}_age" for family in FAMILIES),
+    *(f"is_{family}" for family in FAMILIES),
+    "repurchase_share",
+    "repurchase_gap",
+    "repurchase_due",
     "repurchase_x_rebuy_rate",
-    *(f"affinity_{name}" for name in ATTRIBUTES),
+    "repurchase_x_days_since_purchase",
+    *(f"taste_{name}" for name in ATTRIBUTES),
     "price_distance",
-    "history_length",
-    "days_since_purchase",
-    "is_repurchase_x_days_since_purchase",
-    "has_history",
     "segment_popularity",
     "segment_lift",
+    "history_length",
+    "days_since_purchase",
+    "has_history",
     *STATIC_FEATURES,
 )
 NOT_ALLOWED = -1e9
 """Penalty of an article that may not be answered; also the retrieval score of a slot that repeats an article."""
+LIFTS = (20.0, 3.0, 3.0)
+"""What retrieval adds for each family: a fixed bonus for the article itself, then by log of the decayed sums."""
+SCALES = (20.0, 20.0, 200.0)
 
 
 class Signals(nn.Module):
@@ -59,42 +63,53 @@ class Signals(nn.Module):
         self.n_articles = tables.n_articles
         self.n_live = tables.n_live
         self.n_candidates = min(n_candidates, tables.n_live)
-        self.n_attribute_values = tables.n_attribute_values
+        self.n_siblings = tables.siblings_AK.shape[1]
         # One row more for the dead slot N, which padding and dead articles point at; it is never allowed.
-        retrieval_SN1 = torch.nn.functional.pad(torch.from_numpy(tables.retrieval_SN), (0, 1))
-        best = torch.from_numpy(best_of_segments(tables.retrieval_SN, self.n_candidates))
+        best_SP = best_of_segments(tables.retrieval_SN, self.n_candidates)
+        touched_AJ = np.concatenate([tables.siblings_AK, tables.neighbours_AM], axis=1)
+        strengths_AJ = np.concatenate([np.ones(tables.siblings_AK.shape), tables.neighbour_weights_AM], axis=1)
+        padded_attributes_N1V = np.concatenate([tables.attributes_A1V[tables.live_N], tables.attributes_A1V[-1:]])
+        prior_X = TASTE_PRIOR * tables.attribute_shares_X
         buffers = {
-            "live_N1": torch.nn.functional.pad(torch.from_numpy(tables.live_N), (0, 1)),
-            "position_A1": torch.from_numpy(tables.position_A1),
-            "static_N1F": torch.nn.functional.pad(torch.from_numpy(tables.static_NF), (0, 0, 0, 1)),
-            "retrieval_X": retrieval_SN1.flatten(),
-            "pools_SP": best,
-            "siblings_AK": torch.from_numpy(tables.siblings_AK),
-            "neighbours_AM": torch.from_numpy(tables.neighbours_AM),
-            "neighbour_weights_AM": torch.from_numpy(tables.neighbour_weights_AM),
-            "attributes_A1V": torch.from_numpy(tables.attributes_A1V),
-            "log_price_A1": torch.from_numpy(tables.log_price_A1),
+            "live_N1": np.append(tables.live_N, 0),
+            "position_A1": tables.position_A1[:, None].astype(np.int32),
+            "static_N1F": np.pad(tables.static_NF, ((0, 1), (0, 0))),
+            "retrieval_X1": np.pad(tables.retrieval_SN, ((0, 0), (0, 1))).reshape(-1, 1),
+            "pools_SP": best_SP,
+            # Small types, as these two are most of the file; they are widened behind the lookup.
+            "touched_AJ": touched_AJ.astype(np.int32),
+            "strengths_AJ": strengths_AJ.astype(np.float16),
+            "attributes_A1V": tables.attributes_A1V.astype(np.int32),
+            "attributes_N1V": padded_attributes_N1V.astype(np.int32),
+            "prior_1X": prior_X[None, :].astype(np.float32),
+            "log_prior_N1V": np.log(prior_X[padded_attributes_N1V]).astype(np.float32),
+            "log_price_A1": tables.log_price_A1[:, None],
+            "log_price_N1": np.append(tables.log_price_A1[tables.live_N], 0.0).astype(np.float32)[:, None],
+            "scales_11F1": np.array(SCALES, dtype=np.float32).reshape(1, 1, -1, 1),
+            "rates_1D1": np.array([-1.0 / tau for tau in DECAYS] + [0.0], dtype=np.float32).reshape(1, -1, 1),
         }
         for name, values in buffers.items():
-            self.register_buffer(name, values)
-        decays = REPURCHASE_DECAYS + VARIANT_DECAYS + COPURCHASE_DECAYS + (PROFILE_DECAY, RECENCY_DECAY)
-        self.register_buffer("rates_D", torch.tensor([-1.0 / tau for tau in decays]))
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)))
 
     live_N1: Tensor
     position_A1: Tensor
     static_N1F: Tensor
-    retrieval_X: Tensor
+    retrieval_X1: Tensor
     pools_SP: Tensor
-    siblings_AK: Tensor
-    neighbours_AM: Tensor
-    neighbour_weights_AM: Tensor
+    touched_AJ: Tensor
+    strengths_AJ: Tensor
     attributes_A1V: Tensor
+    attributes_N1V: Tensor
+    prior_1X: Tensor
+    log_prior_N1V: Tensor
     log_price_A1: Tensor
-    rates_D: Tensor
+    log_price_N1: Tensor
+    scales_11F1: Tensor
+    rates_1D1: Tensor
 
     def retrieval_SN1(self) -> Tensor:
         """Log popularity of each live article in each segment; the last column is the dead slot's."""
-        return self.retrieval_X.reshape(-1, self.n_live + 1)
+        return self.retrieval_X1.reshape(-1, self.n_live + 1)
 
     def nothing_extra(self) -> tuple[Tensor, Tensor]:
         """Make the inputs extra_pool_P and penalty_N1 of a request without filters."""
@@ -111,138 +126,148 @@ class Signals(nn.Module):
         extra_pool_P: live positions that everyone of the batch is ranked on too; penalty_N1: 0 or NOT_ALLOWED.
         Returns candidates_BC (live positions), is_allowed_BC and features_BCF in the order of RANKER_FEATURES.
         """
-        n_rep, n_var, n_cop = len(REPURCHASE_DECAYS), len(VARIANT_DECAYS), len(COPURCHASE_DECAYS)
-        B, K = history_BL.shape[0], self.siblings_AK.shape[1]
+        B, D = history_BL.shape[0], len(DECAYS) + 1
         is_bought_BL = (history_BL < self.n_articles).to(torch.float32)
         age_BL = age_days_BL.clamp(1.0, 1000.0)
-        decayed_BDL = torch.exp(age_BL.unsqueeze(1) * self.rates_D.reshape(1, -1, 1)) * is_bought_BL.unsqueeze(1)
+        decayed_BDL = torch.exp(age_BL.unsqueeze(1) * self.rates_1D1) * is_bought_BL.unsqueeze(1)
+        recent_BW = history_BL[:, -WINDOW:]
 
-        own_BL = self.position_A1[history_BL]
-        variants_BT = self.siblings_AK[history_BL].reshape(B, -1)
-        together_BT = self.neighbours_AM[history_BL].reshape(B, -1)
+        own_BL = embedding(history_BL, self.position_A1).squeeze(2).to(torch.int64)
+        touched_BWJ = embedding(recent_BW, self.touched_AJ).to(torch.int64)
+        strengths_BWJ = embedding(recent_BW, self.strengths_AJ).to(torch.float32)
+        history_slots_BT = torch.cat([own_BL, touched_BWJ.flatten(1)], dim=1)
         extra_BP = extra_pool_P.unsqueeze(0).expand(B, -1)
-        slots_BS = torch.cat([own_BL, variants_BT, together_BT, self.pools_SP[segment_B], extra_BP], dim=1)
-        number_BS = torch.arange(slots_BS.shape[1]).unsqueeze(0).expand_as(slots_BS)
+        slots_BS = torch.cat([history_slots_BT, embedding(segment_B, self.pools_SP), extra_BP], dim=1)
+        number_1S = torch.arange(slots_BS.shape[1]).unsqueeze(0)
         # The first slot of an article stands for it: sums go there, and the others never win.
         firsts = torch.full((B, self.n_live + 1), 2**30, dtype=torch.int64)
-        first_BN1 = firsts.scatter_reduce(1, slots_BS, number_BS, reduce="amin")
-        first_BS = first_BN1.gather(1, slots_BS)
-        n_own, n_variants = own_BL.shape[1], variants_BT.shape[1]
-        own_BL, variants_BT = first_BS[:, :n_own], first_BS[:, n_own : n_own + n_variants]
-        together_BT = first_BS[:, n_own + n_variants : n_own + n_variants + together_BT.shape[1]]
+        first_BS = firsts.scatter_reduce(1, slots_BS, number_1S.expand_as(slots_BS), reduce="amin").gather(1, slots_BS)
 
-        rep_BDL = torch.cat([decayed_BDL[:, :n_rep], is_bought_BL.unsqueeze(1)], dim=1)
-        var_BDL = decayed_BDL[:, n_rep : n_rep + n_var]
-        cop_BDL = decayed_BDL[:, n_rep + n_var : n_rep + n_var + n_cop]
-        var_BDT = var_BDL.unsqueeze(3).expand(-1, -1, -1, K).reshape(B, n_var, -1)
-        strength_BLM = self.neighbour_weights_AM[history_BL]
-        cop_BDT = (cop_BDL.unsqueeze(3) * strength_BLM.unsqueeze(1)).reshape(B, n_cop, -1)
-        recency_BL = decayed_BDL[:, -1]
-        recency_BT = recency_BL.unsqueeze(2).expand(-1, -1, K).reshape(B, -1)
-        sums_BDS = torch.cat(
-            [
-                _sum_at(own_BL, rep_BDL, slots_BS),
-                _sum_at(variants_BT, var_BDT, slots_BS),
-                _sum_at(together_BT, cop_BDT, slots_BS),
-                _largest_at(own_BL, recency_BL, slots_BS).unsqueeze(1),
-                _largest_at(variants_BT, recency_BT, slots_BS).unsqueeze(1),
-            ],
-            dim=1,
+        # One row of slots for each family, side by side.
+        S = slots_BS.shape[1]
+        n_touched = touched_BWJ.shape[2]
+        family_J = (torch.arange(n_touched) >= self.n_siblings).to(torch.int64) + 1
+        family_BT = torch.cat(
+            [torch.zeros_like(own_BL), family_J.reshape(1, 1, -1).expand_as(touched_BWJ).flatten(1)], dim=1
         )
-        at_rep, at_var, at_cop = n_rep - 1, n_rep + 1 + n_var - 2, n_rep + 1 + n_var + n_cop - 1
-        lift_BS = (
-            20.0 * (sums_BDS[:, at_rep] > 0).to(torch.float32)  # whatever was bought before is always a candidate
-            + 3.0 * torch.log1p(20.0 * sums_BDS[:, at_var])
-            + 3.0 * torch.log1p(200.0 * sums_BDS[:, at_cop])
+        place_BT = first_BS[:, : history_slots_BT.shape[1]] + family_BT * S
+        recent_BDW = decayed_BDL[:, :, -WINDOW:]
+        weights_BDT = torch.cat([decayed_BDL, (recent_BDW.unsqueeze(3) * strengths_BWJ.unsqueeze(1)).flatten(2)], dim=2)
+        latest_BW1 = recent_BDW[:, DECAYS.index(LAST_DECAY)].unsqueeze(2)
+        latest_BT = torch.cat(
+            [decayed_BDL[:, DECAYS.index(LAST_DECAY)], latest_BW1.expand(-1, -1, n_touched).flatten(1)], dim=1
         )
-        popularity_BS = self.retrieval_X[slots_BS + (segment_B * (self.n_live + 1)).unsqueeze(1)]
-        repeated_BS = (first_BS != number_BS).to(torch.float32) * NOT_ALLOWED
-        retrieval_BS = popularity_BS + lift_BS + penalty_N1[slots_BS] + repeated_BS
+        sums_BDFS = (
+            torch.zeros((B, D, len(FAMILIES) * S))
+            .scatter_add(2, place_BT.unsqueeze(1).expand_as(weights_BDT), weights_BDT)
+            .reshape(B, D, len(FAMILIES), S)
+        )
+        latest_BFS = (
+            torch.zeros((B, len(FAMILIES) * S))
+            .scatter_reduce(1, place_BT, latest_BT, reduce="amax")
+            .reshape(B, len(FAMILIES), S)
+        )
+        # The article's first purchase in the history; with the last one and the count it gives the usual gap.
+        oldest_BS = torch.zeros((B, S)).scatter_reduce(
+            1, first_BS[:, : own_BL.shape[1]], age_BL * is_bought_BL, reduce="amax"
+        )
+        at_80 = DECAYS.index(80.0)
+        segment_start_B1 = (segment_B * (self.n_live + 1)).unsqueeze(1)
+        retrieval_BS = (
+            embedding(slots_BS + segment_start_B1, self.retrieval_X1).squeeze(2)
+            + LIFTS[0] * (latest_BFS[:, 0] > 0).to(torch.float32)  # what was bought before is always a candidate
+            + LIFTS[1] * torch.log1p(SCALES[1] * sums_BDFS[:, at_80, 1])
+            + LIFTS[2] * torch.log1p(SCALES[2] * sums_BDFS[:, at_80, 2])
+            + penalty_N1[slots_BS]
+            + (first_BS != number_1S).to(torch.float32) * NOT_ALLOWED
+        )
         retrieved_BC, chosen_BC = torch.topk(retrieval_BS, self.n_candidates, dim=1)
         candidates_BC = slots_BS.gather(1, chosen_BC)
-        at_BDC = sums_BDS.gather(2, chosen_BC.unsqueeze(1).expand(-1, sums_BDS.shape[1], -1))
-        features_BCF = self._features(candidates_BC, at_BDC, history_BL, age_BL, decayed_BDL, is_bought_BL, segment_B)
+        C = self.n_candidates
+        sums_BDFC = sums_BDFS.gather(3, chosen_BC.reshape(B, 1, 1, C).expand(B, D, len(FAMILIES), C))
+        latest_BFC = latest_BFS.gather(2, chosen_BC.unsqueeze(1).expand(B, len(FAMILIES), C))
+        oldest_BC = oldest_BS.gather(1, chosen_BC)
+        features_BCF = self._features(
+            candidates_BC,
+            sums_BDFC,
+            latest_BFC,
+            oldest_BC,
+            history_BL,
+            age_BL,
+            decayed_BDL,
+            is_bought_BL,
+            segment_start_B1,
+        )
         return candidates_BC, retrieved_BC > 0.5 * NOT_ALLOWED, features_BCF
 
     def _features(
         self,
         candidates_BC: Tensor,
-        at_BDC: Tensor,
+        sums_BDFC: Tensor,
+        latest_BFC: Tensor,
+        oldest_BC: Tensor,
         history_BL: Tensor,
         age_BL: Tensor,
         decayed_BDL: Tensor,
         is_bought_BL: Tensor,
-        segment_B: Tensor,
+        segment_start_B1: Tensor,
     ) -> Tensor:
-        n_rep, n_var, n_cop = len(REPURCHASE_DECAYS), len(VARIANT_DECAYS), len(COPURCHASE_DECAYS)
-        rep_BDC = at_BDC[:, :n_rep]
-        count_BC = at_BDC[:, n_rep]
-        var_BDC = at_BDC[:, n_rep + 1 : n_rep + 1 + n_var]
-        cop_BDC = at_BDC[:, n_rep + 1 + n_var : n_rep + 1 + n_var + n_cop]
-        rep_recency_BC, var_recency_BC = at_BDC[:, -2], at_BDC[:, -1]
-        static_BCF = self.static_N1F[candidates_BC]
-        is_rep_BC = (count_BC > 0).to(torch.float32)
-        is_var_BC = (var_recency_BC > 0).to(torch.float32)
-        is_cop_BC = (cop_BDC[:, -1] > 0).to(torch.float32)
-        # Never bought reads as bought 1,100 days ago: one continuous scale.
-        rep_age_BC = torch.log((-RECENCY_DECAY * torch.log(rep_recency_BC.clamp(min=1e-12))).clamp(1.0, 1100.0))
-        var_age_BC = torch.log((-RECENCY_DECAY * torch.log(var_recency_BC.clamp(min=1e-12))).clamp(1.0, 1100.0))
-        rep_age_BC = torch.where(is_rep_BC > 0, rep_age_BC, torch.full_like(rep_age_BC, math.log(1100.0)))
-        var_age_BC = torch.where(is_var_BC > 0, var_age_BC, torch.full_like(var_age_BC, math.log(1100.0)))
-
-        has_history_B = (is_bought_BL.sum(dim=1) > 0).to(torch.float32)
-        profile_BL = decayed_BDL[:, -2] / decayed_BDL[:, -2].sum(dim=1, keepdim=True).clamp(min=1e-12)
-        values_BLV = self.attributes_A1V[history_BL]
-        V = values_BLV.shape[2]
-        weights_BT = profile_BL.unsqueeze(2).expand(-1, -1, V).reshape(profile_BL.shape[0], -1)
-        share_BX = torch.zeros((profile_BL.shape[0], self.n_attribute_values)).scatter_add(
-            1, values_BLV.reshape(profile_BL.shape[0], -1), weights_BT
-        )
-        articles_BC = self.live_N1[candidates_BC]
-        candidate_values_BT = self.attributes_A1V[articles_BC].reshape(profile_BL.shape[0], -1)
-        share_BCV = share_BX.gather(1, candidate_values_BT).reshape(profile_BL.shape[0], -1, V)
-        affinity_BCV = torch.log(share_BCV + 0.03) * has_history_B.reshape(-1, 1, 1)
-
-        usual_price_B = (self.log_price_A1[history_BL] * profile_BL).sum(dim=1)
-        price_BC = (self.log_price_A1[articles_BC] - usual_price_B.unsqueeze(1)).abs() * has_history_B.unsqueeze(1)
-        ones_BC = torch.ones_like(count_BC)
-        length_BC = torch.log1p(is_bought_BL.sum(dim=1)).unsqueeze(1) * ones_BC
-        youngest_B = torch.where(is_bought_BL > 0, age_BL, torch.full_like(age_BL, 1000.0)).amin(dim=1)
-        since_BC = torch.log(youngest_B).unsqueeze(1) * ones_BC
-        segment_BC = self.retrieval_X[candidates_BC + (segment_B * (self.n_live + 1)).unsqueeze(1)]
-        everyone_BC = self.retrieval_X[candidates_BC]
-        columns = torch.stack(
+        B, C = history_BL.shape[0], self.n_candidates
+        static_BCF = embedding(candidates_BC, self.static_N1F)
+        # Never touched reads as touched 1,100 days ago: one continuous scale.
+        days_BFC = (-LAST_DECAY * torch.log(latest_BFC.clamp(min=1e-12))).clamp(1.0, 1100.0)
+        age_BFC = torch.log(days_BFC)
+        is_touched_BFC = (latest_BFC > 0).to(torch.float32)
+        is_newest_bought_B1 = is_bought_BL[:, -1:]
+        has_history_B1 = is_newest_bought_B1  # padded on the left: without a newest purchase there is none
+        since_B1 = torch.log(age_BL[:, -1:] * is_newest_bought_B1 + 1000.0 * (1.0 - is_newest_bought_B1))
+        rebuy_BC = static_BCF[:, :, STATIC_FEATURES.index("rebuy_rate")]
+        is_repurchase_BC = is_touched_BFC[:, 0]
+        n_bought_B1 = is_bought_BL.sum(dim=1, keepdim=True)
+        count_BC = sums_BDFC[:, -1, 0]
+        # Mean days between two purchases of the article; bought once, or all in one basket, reads as 1,100.
+        has_gap_BC = (oldest_BC > days_BFC[:, 0] + 0.5).to(torch.float32)
+        gap_BC = (oldest_BC - days_BFC[:, 0]) / (count_BC - 1.0).clamp(min=1.0)
+        gap_BC = torch.log((gap_BC * has_gap_BC + 1100.0 * (1.0 - has_gap_BC)).clamp(min=1.0))
+        crossed_BXC = torch.stack(
             [
-                torch.log1p(count_BC),
-                rep_age_BC,
-                var_age_BC,
-                is_rep_BC,
-                is_var_BC,
-                is_cop_BC,
-                is_rep_BC * static_BCF[:, :, STATIC_FEATURES.index("rebuy_rate")],
+                torch.log1p(20.0 * count_BC / n_bought_B1.clamp(min=1.0)),
+                gap_BC,
+                has_gap_BC * (age_BFC[:, 0] - gap_BC),
+                is_repurchase_BC * rebuy_BC,
+                is_repurchase_BC * since_B1,
             ],
-            dim=2,
+            dim=1,
         )
-        context = torch.stack(
-            [
-                price_BC,
-                length_BC,
-                since_BC,
-                is_rep_BC * since_BC,
-                has_history_B.unsqueeze(1) * ones_BC,
-                segment_BC,
-                segment_BC - everyone_BC,
-            ],
-            dim=2,
+        from_history_BCF = torch.cat(
+            [torch.log1p(sums_BDFC * self.scales_11F1).flatten(1, 2), age_BFC, is_touched_BFC, crossed_BXC], dim=1
+        ).transpose(1, 2)
+
+        mass_BL = decayed_BDL[:, DECAYS.index(TASTE_DECAY)]
+        total_B1 = mass_BL.sum(dim=1, keepdim=True)
+        values_BLV = embedding(history_BL, self.attributes_A1V).to(torch.int64)
+        mass_BX = self.prior_1X.expand(B, -1).scatter_add(
+            1, values_BLV.flatten(1), mass_BL.unsqueeze(2).expand_as(values_BLV).flatten(1)
         )
+        values_BCV = embedding(candidates_BC, self.attributes_N1V).to(torch.int64)
+        shared_BCV = torch.log(mass_BX.gather(1, values_BCV.flatten(1))).reshape(B, C, -1)
+        against_BCV = embedding(candidates_BC, self.log_prior_N1V) + torch.log1p(total_B1 / TASTE_PRIOR).unsqueeze(2)
+        taste_BCV = shared_BCV - against_BCV
+
+        usual_B1 = (embedding(history_BL, self.log_price_A1).squeeze(2) * mass_BL).sum(dim=1, keepdim=True)
+        price_BC1 = embedding(candidates_BC, self.log_price_N1)
+        distance_BC1 = (price_BC1 - (usual_B1 / total_B1.clamp(min=1e-12)).unsqueeze(2)).abs()
+        segment_BC1 = embedding(candidates_BC + segment_start_B1, self.retrieval_X1)
+        everyone_BC1 = embedding(candidates_BC, self.retrieval_X1)
+        customer_B3 = torch.cat([torch.log1p(n_bought_B1), since_B1, has_history_B1], dim=1)
         return torch.cat(
             [
-                torch.log1p(20.0 * rep_BDC).transpose(1, 2),
-                torch.log1p(20.0 * var_BDC).transpose(1, 2),
-                torch.log1p(200.0 * cop_BDC).transpose(1, 2),
-                columns,
-                affinity_BCV,
-                context,
+                from_history_BCF,
+                taste_BCV,
+                distance_BC1 * has_history_B1.unsqueeze(2),
+                segment_BC1,
+                segment_BC1 - everyone_BC1,
+                customer_B3.unsqueeze(1).expand(-1, C, -1),
                 static_BCF,
             ],
             dim=2,
@@ -253,15 +278,3 @@ def best_of_segments(retrieval_SN: Float32, k: int) -> Int64:
     """Live positions of each segment's k most popular articles, best first, ties by position; [S, k]."""
     position_N = np.arange(retrieval_SN.shape[1])
     return np.stack([np.lexsort((position_N, -row_N))[:k] for row_N in retrieval_SN]).astype(np.int64)
-
-
-def _sum_at(slot_BT: Tensor, weights_BDT: Tensor, slots_BS: Tensor) -> Tensor:
-    """Add up the weights that fall on each slot; [B, D, S]."""
-    zeros = torch.zeros((weights_BDT.shape[0], weights_BDT.shape[1], slots_BS.shape[1]))
-    return zeros.scatter_add(2, slot_BT.unsqueeze(1).expand_as(weights_BDT), weights_BDT)
-
-
-def _largest_at(slot_BT: Tensor, weights_BT: Tensor, slots_BS: Tensor) -> Tensor:
-    """Keep the largest weight that falls on each slot; [B, S]."""
-    zeros = torch.zeros(slots_BS.shape)
-    return zeros.scatter_reduce(1, slot_BT, weights_BT, reduce="amax")

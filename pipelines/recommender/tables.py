@@ -21,7 +21,7 @@ AGE_BANDS = (0.0, 25.0, 35.0, 45.0, 55.0)
 """Lower bounds of the age segments 1..5; 0 is an unknown customer, 6 a known one of unknown age."""
 N_SEGMENTS = len(AGE_BANDS) + 2
 
-POPULARITY_DECAYS_DAYS = (5.0, 20.0, 80.0)
+POPULARITY_DECAYS_DAYS = (2.0, 5.0, 20.0, 80.0, 320.0)
 KERNEL_WIDTHS = (20.0, 200.0, 2000.0)
 """Article numbers are given in order of design, so the neighbours of a best seller's number are its season."""
 LIVE_WINDOWS_DAYS = (28, 56, 91, 182, 364)
@@ -45,6 +45,8 @@ STATIC_FEATURES = (
     "is_unsold",
     "last_sale",
     "rebuy_rate",
+    "pieces_per_buyer",
+    "rank",
     "price",
 )
 
@@ -68,7 +70,8 @@ class Tables:
     neighbour_weights_AM: Float32
     attributes_A1V: Int64
     """Attribute values numbered through: one vocabulary for all attributes. [A + 1, V]"""
-    n_attribute_values: int
+    attribute_shares_X: Float32
+    """Share of each value in the purchases of its attribute of late, never 0; 1 for the padding."""
     log_price_A1: Float32
 
     @property
@@ -215,8 +218,16 @@ def _neighbours(history: Interactions, day: int, position_A1: Int64, k: int) -> 
     return index_AK, weight_AK
 
 
-def _rebuy_rate(history: Interactions, catalogue: Catalogue) -> Float64:
-    """Log share of an article's buyers who came back for it on another day, shrunk to its product type's."""
+def _rank(counts_A: Float64) -> Int64:
+    """Place of each article by its count, 0 for the largest; equals share the best place of theirs."""
+    return np.asarray(len(counts_A) - np.searchsorted(np.sort(counts_A), counts_A, side="right"))
+
+
+def _rebuy_rate(history: Interactions, catalogue: Catalogue) -> tuple[Float64, Int64]:
+    """Log share of an article's buyers who came back for it on another day, shrunk to its product type's; and buyers.
+
+    [A] each.
+    """
     n_articles = history.n_articles
     key = history.customer.astype(np.int64) * n_articles + history.article
     # Rows are sorted by customer, day and article: the pieces of one basket are side by side.
@@ -230,7 +241,7 @@ def _rebuy_rate(history: Interactions, catalogue: Catalogue) -> Float64:
     overall = (rebuyers.sum() + 1.0) / (buyers.sum() + 20.0)
     product_type = catalogue.attributes_AV[:, 0]
     type_rate = (np.bincount(product_type, rebuyers) + 20 * overall) / (np.bincount(product_type, buyers) + 20)
-    return np.asarray(np.log((rebuyers + 10 * type_rate[product_type]) / (buyers + 10)))
+    return np.asarray(np.log((rebuyers + 10 * type_rate[product_type]) / (buyers + 10))), buyers
 
 
 def build_tables(
@@ -265,7 +276,8 @@ def build_tables(
     product_price = (np.bincount(products, log_price, n_products) + mean_log_price) / (product_sold + 1)
     price_A = (np.bincount(history.article, log_price, n_articles) + product_price[product_A]) / (n_sold + 1)
 
-    middle = own[POPULARITY_DECAYS_DAYS[1]]
+    rebuy_rate_A, n_buyers_A = _rebuy_rate(history, catalogue)
+    middle = own[20.0]
     columns = {
         **{f"own_{tau:g}d": np.log(own[tau] + 0.01) for tau in POPULARITY_DECAYS_DAYS},
         **{f"product_{tau:g}d": np.log(product[tau] + 0.01) for tau in POPULARITY_DECAYS_DAYS},
@@ -275,7 +287,9 @@ def build_tables(
         "product_age": np.log1p(np.minimum(day - product_first_sale, 400))[product_A],
         "is_unsold": (n_sold == 0).astype(np.float64),
         "last_sale": np.log1p(np.minimum(day - last_sale, 400)),
-        "rebuy_rate": _rebuy_rate(history, catalogue),
+        "rebuy_rate": rebuy_rate_A,
+        "pieces_per_buyer": np.log((n_sold + 1.0) / (n_buyers_A + 1.0)),
+        "rank": np.log1p(_rank(own[5.0])),
         "price": price_A,
     }
     for v, name in enumerate(ATTRIBUTES):
@@ -299,6 +313,10 @@ def build_tables(
     starts = np.concatenate([[0], np.cumsum(sizes)])
     numbered = catalogue.attributes_AV.astype(np.int64) + starts[:-1]
     padding = np.full((1, len(ATTRIBUTES)), starts[-1], dtype=np.int64)
+    taken = np.bincount(numbered.ravel(), np.repeat(own[80.0], len(ATTRIBUTES)), starts[-1])
+    offered = np.bincount(numbered.ravel(), minlength=starts[-1]) / n_articles
+    attribute = np.repeat(np.arange(len(ATTRIBUTES)), sizes)
+    shares = (taken + 10 * offered + 0.01) / (np.bincount(attribute, taken + 10 * offered + 0.01)[attribute])
     return Tables(
         day=day,
         n_articles=n_articles,
@@ -310,6 +328,6 @@ def build_tables(
         neighbours_AM=neighbours_AM,
         neighbour_weights_AM=weights_AM,
         attributes_A1V=np.concatenate([numbered, padding]),
-        n_attribute_values=int(starts[-1]) + 1,
+        attribute_shares_X=np.append(shares, 1.0).astype(np.float32),
         log_price_A1=np.append(price_A, mean_log_price).astype(np.float32),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -18,7 +19,7 @@ from pipelines.recommender.checkpoints import Checkpoints
 from pipelines.recommender.evaluated import Evaluated, evaluated_from, fit_from, fit_state, join, without_candidates
 from pipelines.recommender.evaluation import baseline_outcomes, outcome_of
 from pipelines.recommender.fitting import Epoch, Fit, fit_ranker, ranked_hits, split_validation
-from pipelines.recommender.hyperparameters import Hyperparameters
+from pipelines.recommender.hyperparameters import Hyperparameters, adapted
 from pipelines.recommender.interactions import Catalogue, Interactions
 from pipelines.recommender.label_week import BATCH, LabelWeek, build_label_week, buyers_of
 from pipelines.recommender.model import Recommender
@@ -80,14 +81,17 @@ class Trainer:
         horizon_days: int,
         hyperparameters: Hyperparameters,
         *,
+        known_before: int | None = None,
         workers: Workers | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> None:
+        """What the hyperparameters leave to the data is settled by purchases before day `known_before`, else by all."""
         self.interactions = interactions
         self.catalogue = catalogue
         self.segments = segments
         self.horizon_days = horizon_days
-        self.hyperparameters = hyperparameters
+        known = interactions if known_before is None else interactions.before(known_before)
+        self.hyperparameters = adapted(hyperparameters, known, horizon_days)
         self.workers = workers or Workers()
         self.checkpoints = checkpoints or Checkpoints()
         self.is_together = False
@@ -231,4 +235,5 @@ class Trainer:
 def set_up_torch() -> None:
     """Make runs repeatable: one thread in each operation, and only algorithms that give the same bits."""
     torch.set_num_threads(1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it a GPU's matrix products raise an error
     torch.use_deterministic_algorithms(True)

@@ -13,7 +13,7 @@ from pipelines.recommender.shop import Shop
 
 torch.set_num_threads(1)
 
-KNOBS = Hyperparameters(threads=1, max_epochs=3, training_weeks=6)
+KNOBS = Hyperparameters(threads=1, max_epochs=3, training_weeks=6, max_history=64, n_candidates=256)
 FIRST_DAY = date(2020, 1, 1)
 UNKNOWN_AGE = 6
 

@@ -10,7 +10,7 @@ from pipelines.recommender.histories import histories_of
 from pipelines.recommender.label_week import run_signals
 from pipelines.recommender.model import FEATURE_GROUPS, Ranker, Recommender
 from pipelines.recommender.shop import Shop
-from pipelines.recommender.signals import NOT_ALLOWED, RANKER_FEATURES, Signals
+from pipelines.recommender.signals import NOT_ALLOWED, RANKER_FEATURES, WINDOW, Signals
 from pipelines.recommender.tables import build_tables
 from tests.pipelines.recommender.small_shop import (
     KNOBS,
@@ -122,7 +122,12 @@ def test_features_of_a_repurchase_by_hand() -> None:
     rows: list[Purchase] = [(0, 40, 1, 4.0), (0, 55, 1, 4.0), (0, 58, 2, 1.0), (1, 59, 3, 1.0)]
     shop = shop_of(rows, n_customers=3, n_articles=5, catalogue=catalogue_of(5, products=[0, 0, 1, 2, 3]))
     assert feature_of(shop, "repurchase_20d", 1) == pytest.approx(math.log1p(20 * (math.exp(-1) + math.exp(-5 / 20))))
-    assert feature_of(shop, "repurchase_count", 1) == pytest.approx(math.log1p(2))
+    assert feature_of(shop, "repurchase_count", 1) == pytest.approx(math.log1p(20 * 2))
+    assert feature_of(shop, "repurchase_share", 1) == pytest.approx(math.log1p(20 * 2 / 3))
+    assert feature_of(shop, "repurchase_gap", 1) == pytest.approx(math.log(15), abs=1e-5)
+    assert feature_of(shop, "repurchase_due", 1) == pytest.approx(math.log(5 / 15), abs=1e-5)
+    assert feature_of(shop, "repurchase_gap", 2) == pytest.approx(math.log(1100))
+    assert feature_of(shop, "repurchase_due", 2) == 0
     assert feature_of(shop, "repurchase_age", 1) == pytest.approx(math.log(5), abs=1e-5)
     assert feature_of(shop, "repurchase_age", 3) == pytest.approx(math.log(1100))
     assert feature_of(shop, "is_variant", 0) == 1  # the other colour of article 1
@@ -132,11 +137,38 @@ def test_features_of_a_repurchase_by_hand() -> None:
     assert feature_of(shop, "days_since_purchase", 4) == pytest.approx(math.log(2))
 
 
+def test_taste_compares_what_was_bought_with_what_everyone_buys() -> None:
+    rows: list[Purchase] = [(0, 58, 0), (0, 59, 1), (1, 58, 2), (1, 59, 3), (2, 59, 4)]
+    shop = shop_of(rows, n_customers=3, n_articles=5, catalogue=catalogue_of(5, attributes=[1, 1, 2, 2, 2]))
+    assert feature_of(shop, "taste_section", 1) > 0 > feature_of(shop, "taste_section", 3)
+    alike = shop_of(rows, n_customers=3, n_articles=5)
+    assert feature_of(alike, "taste_section", 1) == pytest.approx(0, abs=1e-5)  # nothing to prefer
+
+
+def test_purchases_behind_the_window_count_for_themselves_only() -> None:
+    old: list[Purchase] = [(0, day, 1) for day in (1, 2)]
+    new: list[Purchase] = [(0, 30 + i % 25, 2 + i % 3) for i in range(WINDOW)]
+    shop = shop_of(old + new, n_customers=1, n_articles=6, catalogue=catalogue_of(6, products=[0, 0, 1, 2, 3, 4]))
+    signals = Signals(build_tables(shop.interactions, shop.catalogue, shop.segments, DAY, KNOBS), 6)
+    articles_BC, features_BCF = describe(signals, shop, [0], max_history=512)
+    row = dict(zip(articles_BC[0].tolist(), features_BCF[0], strict=True))
+    assert row[1][RANKER_FEATURES.index("is_repurchase")] == 1
+    assert row[0][RANKER_FEATURES.index("is_variant")] == 0
+
+
 def test_a_customer_without_history_has_neutral_personal_features(shop: Shop) -> None:
     cold = shop_of([(0, 50, 1)], n_customers=2, n_articles=300, catalogue=shop.catalogue, segments=[0, 0])
     _, features_BCF = describe(signals_of(cold), cold, [1])
-    for name in ("repurchase_5d", "is_variant", "is_copurchase", "affinity_section", "price_distance", "has_history"):
-        assert not features_BCF[0, :, RANKER_FEATURES.index(name)].any(), name
+    for name in (
+        "repurchase_5d",
+        "is_variant",
+        "is_copurchase",
+        "taste_section",
+        "repurchase_due",
+        "price_distance",
+        "has_history",
+    ):
+        assert features_BCF[0, :, RANKER_FEATURES.index(name)] == pytest.approx(0, abs=1e-6), name
 
 
 def test_an_article_with_all_attributes_missing_is_described() -> None:

@@ -93,7 +93,8 @@ def test_a_strange_shop_has_finite_tables(shop: Shop, change: Callable[[Shop], S
     for positions in (tables.position_A1, tables.siblings_AK, tables.neighbours_AM):
         assert positions.min() >= 0
         assert positions.max() <= n_live
-    assert tables.attributes_A1V.max() < tables.n_attribute_values
+    assert tables.attributes_A1V.max() < len(tables.attribute_shares_X)
+    assert tables.attribute_shares_X.min() > 0
 
 
 def test_only_articles_whose_product_sold_recently_are_live() -> None:
