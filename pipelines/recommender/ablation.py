@@ -22,6 +22,8 @@ from pipelines.recommender.training import Evaluated, Trainer
 
 MAX_TRAINING_CUSTOMERS = 2_000
 """Enough to see a signal that matters; each group costs one fit on them, whatever the size of the shop."""
+MAX_TRAINING_CANDIDATES = 64
+"""A fit costs in proportion; what is ranked afterwards is every candidate."""
 MAX_LABEL_CUSTOMERS = 2_000
 MIN_EPOCHS = 8
 """Few customers make few steps: the whole model's number of epochs may be too small for them."""
@@ -31,13 +33,13 @@ def ablate(trainer: Trainer, at_cutoff: Evaluated) -> dict[str, Any]:
     """Fit with and without each signal group on the weeks before the cutoff.
 
     Returns map_at_12 of the whole ranker on the validation weeks and the label week, and for each group the paired
-    gain of having it, positive when it helps. Both rankers learn from the same customers, a sample in a large shop, for
-    the same number of epochs; intervals hold the chance in who bought, not that in the fit. Of several workers only the
-    writer fits here, on its own share of the customers.
+    gain of having it, positive when it helps. Both rankers learn from the same customers, a sample in a large shop, and
+    the same MAX_TRAINING_CANDIDATES of each, for the same number of epochs. Intervals hold the chance in who bought,
+    not that in the fit. Of several workers only the writer fits here, on its own share of the customers.
     """
     knobs = trainer.hyperparameters
     learned, held = split_validation(trainer.label_weeks(at_cutoff.week.day), knobs)
-    learned = _sample(learned, knobs)
+    learned = [_thin(week, knobs) for week in _sample(learned, knobs)]
     judged = {"validation": held, "label_week": [_label_week(trainer, at_cutoff)]}
     n_epochs = min(knobs.max_epochs, max(MIN_EPOCHS, at_cutoff.fit.best_epoch))
 
@@ -62,6 +64,7 @@ def ablate(trainer: Trainer, at_cutoff: Evaluated) -> dict[str, Any]:
         groups.append({"signal": group, "n_features": len(left_out), "gain": gains})
     return {
         "n_epochs": n_epochs,
+        "n_training_candidates": max(week.is_bought_RC.shape[1] for week in learned),
         "n_training_customers": int(sum(len(week.described_R) for week in learned)),
         "n_customers": {name: len(values) for name, values in whole.items()},
         "map_at_12": {name: float(values.mean()) if len(values) else None for name, values in whole.items()},
@@ -114,6 +117,20 @@ def _sample(weeks: Sequence[LabelWeek], knobs: Hyperparameters) -> list[LabelWee
             )
         )
     return sampled
+
+
+def _thin(week: LabelWeek, knobs: Hyperparameters) -> LabelWeek:
+    """Keep the bought candidates of each customer and some of the others, drawn alike for all rankers."""
+    if week.is_bought_RC.shape[1] <= MAX_TRAINING_CANDIDATES:
+        return week
+    chance_RC = np.random.default_rng([knobs.seed, week.day, 1]).random(week.is_bought_RC.shape)
+    kept_RK = np.argsort(chance_RC - week.is_bought_RC, axis=1)[:, :MAX_TRAINING_CANDIDATES]
+    return replace(
+        week,
+        candidates_RC=np.take_along_axis(week.candidates_RC, kept_RK, 1),
+        features_RCF=np.take_along_axis(week.features_RCF, kept_RK[:, :, None], 1),
+        is_bought_RC=np.take_along_axis(week.is_bought_RC, kept_RK, 1),
+    )
 
 
 def _silence(week: LabelWeek, left_out: Sequence[int]) -> LabelWeek:

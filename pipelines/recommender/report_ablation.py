@@ -20,10 +20,11 @@ def ablation_intro(document: Mapping[str, Any]) -> str:
         return ""
     n, held = table["n_training_customers"], table["n_customers"]
     return (
-        f"The ranker is fitted anew without each group, on the same {plural(n, 'customer-week')} and for as many "
-        "epochs, while retrieval stays. Positive: the group helps. Signals that say the same stand in for each other, "
-        f"so that gains do not add up. {plural(held['validation'], 'customer-week')} of validation decide what is "
-        "kept; the label week is only looked at. Intervals hold the chance in who bought, not that of the fit."
+        f"The ranker is fitted anew without each group, on the same {plural(n, 'customer-week')} with "
+        f"{table['n_training_candidates']} candidates each and for as many epochs, while retrieval stays. Positive: "
+        "the group helps. Signals that say the same stand in for each other, so that gains do not add up. "
+        f"{plural(held['validation'], 'customer-week')} of validation decide what is kept; the label week is only "
+        "looked at. Intervals hold the chance in who bought, not that of the fit."
     )
 
 

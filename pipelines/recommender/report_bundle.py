@@ -19,10 +19,10 @@ CERTIFIED: Mapping[str, tuple[str, str]] = {
     "n_label_customers": ("buyers asked for it", "of the label week"),
 }
 COSTS: Mapping[str, tuple[str, str]] = {
-    "ms_per_answer": ("median of an answer", "ms, one customer at a time"),
-    "ms_per_answer_p99": ("99 of 100 answers are faster than", "ms"),
-    "rss_mib": ("memory of the process", "MiB, with one thread"),
-    "bundle_mib": ("size of the bundle", "MiB"),
+    "ms_per_answer": ("median of an answer", "in milliseconds, one customer at a time"),
+    "ms_per_answer_p99": ("99 of 100 are faster", "in milliseconds"),
+    "rss_mib": ("memory of the process", "in MiB, with one thread"),
+    "bundle_mib": ("the bundle's files", "in MiB, mapped into memory where they are read"),
 }
 QUANTISED = (
     "The graph ships in 32-bit floats, and no quantised one is made: most of it are tables of the day, which are "
@@ -46,10 +46,16 @@ def bundle_blocks(document: Mapping[str, Any]) -> list[Block]:
         return blocks
     cost = document.get("serving_cost") or {}
     has_cost = any(name in cost for name in COSTS)
-    blocks.append(Table(["certificate", "value"], _rows(CERTIFIED, parity), "Certificate", QUANTISED, half=has_cost))
+    blocks.append(
+        Table(
+            ["certificate", "value"], _rows(CERTIFIED, parity), "Certificate", QUANTISED, frozenset({1}), half=has_cost
+        )
+    )
     if has_cost:
         caption = f"On the machine of this run, {count(cost.get('n_requests'))} answers in a process of its own."
-        blocks.append(Table(["cost", "value"], _rows(COSTS, cost), "What an answer costs", caption, half=True))
+        blocks.append(
+            Table(["cost", "value"], _rows(COSTS, cost), "What an answer costs", caption, frozenset({1}), half=True)
+        )
     elif cost.get("error"):
         blocks.append(Text(f"What an answer costs could not be measured: {cost['error']}.", "warning"))
     return blocks

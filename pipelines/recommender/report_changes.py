@@ -39,9 +39,9 @@ def change_blocks(document: Mapping[str, Any]) -> list[Block]:
         return []
     rows: list[list[Cell]] = [_row(one) for one in sorted(customers, key=lambda one: one["overlap"])]
     table = Table(
-        ["customer", "stay", "no longer recommended", "newly recommended"],
+        ["customer", "stay", "newly recommended"],
         rows,
-        caption="Those with the most changes first; best answers first.",
+        caption="Customers with the most changes first; articles in the order of the answers.",
         numeric=frozenset({1}),
     )
     least = min(one["overlap"] for one in customers)
@@ -51,11 +51,12 @@ def change_blocks(document: Mapping[str, Any]) -> list[Block]:
 
 def _row(one: Mapping[str, Any]) -> list[Cell]:
     before, after = ({article["article_id"] for article in one[side]} for side in ("before", "after"))
+    gone = [article for article in one["before"] if article["article_id"] not in after]
+    new = [article for article in one["after"] if article["article_id"] not in before]
     return [
         Stack(one["customer"], plural(one["n_purchases"], "purchase")),
         str(one["overlap"]),
-        _names([article for article in one["before"] if article["article_id"] not in after]),
-        _names([article for article in one["after"] if article["article_id"] not in before]),
+        Stack(_names(new), f"instead of {_names(gone)}") if new or gone else "nothing changes",
     ]
 
 

@@ -19,6 +19,7 @@ from pipelines.edge import run_app
 from pipelines.errors import UsageError
 
 DEFAULT = ShopSize()
+FILES = ("articles.csv", "customers.csv", "transactions_train.csv")
 app = typer.Typer(add_completion=False)
 
 
@@ -30,6 +31,7 @@ def write(
     weeks: int = DEFAULT.weeks,
     transactions: Annotated[int, typer.Option(help="aimed at; 0 = as many as such a shop has")] = 0,
     seed: int = DEFAULT.seed,
+    force: Annotated[bool, typer.Option("--force", help="write over the files of an earlier shop")] = False,
     until: Annotated[str, typer.Option(help="last day to write: the same shop, seen earlier")] = str(LAST_DAY),
 ) -> None:
     """Write a synthetic shop in Kaggle's format; the same arguments give the same bytes."""
@@ -37,6 +39,11 @@ def write(
         last_day = date.fromisoformat(until)
     except ValueError:
         raise UsageError(f"--until {until!r} is not a date YYYY-MM-DD") from None
+    existing = [name for name in FILES if (out / name).exists()]
+    if existing and not force:
+        raise UsageError(
+            f"{out} holds {', '.join(existing)} already; give another --out, or --force to write over them"
+        )
     shop = Shop(ShopSize(customers, articles, weeks, transactions, seed, last_day))
     n_transactions = write_csv(shop, out)
     print(json.dumps({"source": shop.size.uri, "out": str(out), "n_transactions": n_transactions}))

@@ -79,6 +79,19 @@ def test_a_large_shop_is_sampled_evenly_over_its_weeks(monkeypatch: pytest.Monke
     assert [week.day for week in ablation._sample(weeks[:0], KNOBS)] == []
 
 
+def test_bought_candidates_are_always_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablation, "MAX_TRAINING_CANDIDATES", 6)
+    week = synthetic_week(40, n_candidates=20, seed=2)
+    week.is_bought_RC[::2, :3] = True  # up to four bought ones
+    thin = ablation._thin(week, KNOBS)
+    assert thin.features_RCF.shape[:2] == thin.is_bought_RC.shape == thin.candidates_RC.shape == (40, 6)
+    assert thin.is_bought_RC.sum(axis=1).tolist() == week.is_bought_RC.sum(axis=1).tolist()
+    for row in range(40):
+        assert len(set(thin.candidates_RC[row])) == 6
+        assert np.array_equal(thin.features_RCF[row], week.features_RCF[row, thin.candidates_RC[row]])
+    assert np.array_equal(ablation._thin(week, KNOBS).candidates_RC, thin.candidates_RC)
+
+
 def test_label_customers_are_sampled_in_a_large_shop(
     trainer: Trainer, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
 ) -> None:

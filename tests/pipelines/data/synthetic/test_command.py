@@ -36,3 +36,14 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(tmp_path: Path, arguments:
     assert done.stderr.startswith("error: ")
     assert arguments[1] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_files_of_another_shop_are_written_over_only_by_force(tmp_path: Path) -> None:
+    (tmp_path / "articles.csv").write_text("mine")
+    arguments = ("--customers", "20", "--weeks", "6", "--out", str(tmp_path))
+    refused = run(*arguments)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: {tmp_path} holds articles.csv already; give another --out, or --force")
+    assert (tmp_path / "articles.csv").read_text() == "mine"
+    assert run(*arguments, "--force").returncode == 0
+    assert (tmp_path / "articles.csv").read_text() != "mine"
