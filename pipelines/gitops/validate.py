@@ -8,7 +8,7 @@ asks the network or a cluster.
 
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +40,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SIBLING = REPOSITORY.parent / "shared/crds"
 CRD_VARIABLE = "CRD_SCHEMAS"
 
+RULES = (check_references, check_workflows, check_images, check_pods, check_networks, check_secrets)
+
 app = typer.Typer(add_completion=False)
 
 
@@ -68,34 +70,40 @@ def validate(root: Path, crd_schemas: Path | None, only: Collection[str] = ()) -
     with_components, failed_components = build_components(tree) if not only else ([], [])
     found = [*style, *failed, *failed_components]
     for one in [*rendered, *with_components]:
-        found += check_rendered(tree, one, schemas)
+        for findings in check_rendered(tree, one, schemas):
+            _collect(findings, found)
     seen: set[Path] = set()
     for one in rendered:
-        found += check_patches(tree, one)
-        found += unlisted_files(tree, one, seen)
-    found += check_digests(tree, rendered)
-    found += check_environments(tree)
-    found += check_namespaces(tree, rendered)
+        _collect(check_patches(tree, one), found)
+        _collect(unlisted_files(tree, one, seen), found)
+    _collect(check_digests(tree, rendered), found)
+    _collect(check_environments(tree), found)
+    _collect(check_namespaces(tree, rendered), found)
     if not only or "bootstrap" in only:
-        found += check_applications(tree, rendered)
-    found += check_files(tree)
-    found += _plain_files(tree, schemas)
+        _collect(check_applications(tree, rendered), found)
+    _collect(check_files(tree), found)
+    _collect(_plain_files(tree, schemas), found)
     return Validation(sorted(set(found)), rendered, len(tree.yaml_files), sorted(schemas.unknown))
 
 
-def check_rendered(tree: Tree, rendered: Rendered, schemas: Schemas) -> Iterator[Finding]:
-    """Check the objects of one build, each by itself and against the others."""
+def _collect(findings: Iterable[Finding], found: list[Finding]) -> None:
+    """Add findings. A rule may stumble over an object that is malformed, and was found to be; else it is a bug."""
+    try:
+        for finding in findings:
+            found.append(finding)
+    except (AttributeError, KeyError, TypeError):
+        if not found:
+            raise
+
+
+def check_rendered(tree: Tree, rendered: Rendered, schemas: Schemas) -> Iterator[Iterable[Finding]]:
+    """Check the objects of one build, each by itself, then against the others."""
     for document in rendered.documents:
         file = tree.shown(rendered.file_of(document))
-        yield from schemas.check(document, file)
+        yield schemas.check(document, file)
         if kind_of(document) in WORKFLOW_KINDS:
-            yield from _strict_hera(document, file)
-    yield from check_references(tree, rendered)
-    yield from check_workflows(tree, rendered)
-    yield from check_images(tree, rendered)
-    yield from check_pods(tree, rendered)
-    yield from check_networks(tree, rendered)
-    yield from check_secrets(tree, rendered)
+            yield _strict_hera(document, file)
+    yield from (rule(tree, rendered) for rule in RULES)
 
 
 def _strict_hera(document: dict[str, object], file: str) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from pipelines.gitops.tree import Document, Rendered, Tree, kind_of, label, name
 from pipelines.gitops.workloads import Workload, workloads_in
 
 MIB = 1 << 20
+QUANTITY = re.compile(r"([0-9.]+)([kMGT]i?|Ki)?")
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 1 << 10, "Mi": MIB, "Gi": 1 << 30, "Ti": 1 << 40}
 # EKS leaves this much of 1 GiB to pods: 299 MiB are kube-reserved and 100 MiB kept for eviction (POD_OPTIMIZATION.md).
 T3_MICRO_ALLOCATABLE_MIB = 548
@@ -36,7 +37,7 @@ def memory_bytes(quantity: str) -> int:
     >>> memory_bytes("320Mi") // MIB
     320
     """
-    match = re.fullmatch(r"([0-9.]+)([kMGT]i?|Ki)?", str(quantity))
+    match = QUANTITY.fullmatch(str(quantity))
     if match is None:
         raise ValueError(f"{quantity!r} is no quantity of memory, such as 320Mi")
     return int(float(match[1]) * UNITS[match[2] or ""])
@@ -73,6 +74,15 @@ def _resources(file: str, workload: Workload) -> Iterator[Finding]:
             if name not in (resources.get(group) or {}):
                 yield Finding(file, f"{path}.resources.{field}", "is missing", "set what was measured")
         limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+        unreadable = [
+            text
+            for text in (limits.get("memory"), requests.get("memory"))
+            if text and not QUANTITY.fullmatch(str(text))
+        ]
+        if unreadable:
+            what = f"{unreadable[0]!r} is no quantity of memory"
+            yield Finding(file, f"{path}.resources", what, "write it as 320Mi or 2Gi")
+            return
         if (
             "memory" in limits
             and "memory" in requests

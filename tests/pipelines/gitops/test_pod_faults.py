@@ -111,6 +111,22 @@ FAULTS = {
         "opens the instance metadata service",
         "except 169.254.169.254/32",
     ),
+    "quantity that is none": Fault(
+        edit("config/environments/production.yaml", "memory: 320Mi", "memory: 320MiB"),
+        SERVING,
+        DEPLOYMENT,
+        f"{CONTAINER}.resources",
+        "'320MiB' is no quantity of memory",
+        "320Mi",
+    ),
+    "limit below the request": Fault(
+        edit("config/environments/production.yaml", "memory: 320Mi", "memory: 128Mi"),
+        SERVING,
+        DEPLOYMENT,
+        f"{CONTAINER}.resources.limits.memory",
+        "128Mi is less than the request 192Mi",
+        "at least the request",
+    ),
 }
 
 

@@ -180,6 +180,14 @@ FAULTS = {
         "models too",
         "Never",
     ),
+    "binding whose role is misspelled": Fault(
+        edit(f"{TRAINING}/base/executor-role.yaml", "roleRef:", "roelRef:"),
+        PIPELINE,
+        f"{TRAINING}/base/executor-role.yaml",
+        "RoleBinding/ml-training-executor",
+        "'roleRef' is a required property",
+        "correct the field",
+    ),
 }
 
 
