@@ -2,27 +2,21 @@
 
 import asyncio
 import hashlib
-import http.client
-import importlib.util
 import json
-import os
-import ssl
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from inference.cache import CHAMPION_NAME, last_champion, registry_folder
 from inference.errors import BundleError, FetchFailed, ManifestInvalid
 from inference.manifest import MANIFEST_NAME, SAFE_NAME
 from inference.origin import FolderOrigin
+from inference.signed_poll import poll
 
 MAX_CHAMPION_BYTES = 1 << 16  # real ones have a few hundred bytes
 FETCH_TIMEOUT_S = 900  # 120 MB over 1 Mbit/s
-POLL_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,30 +121,9 @@ class S3Registry:
     async def _is_unchanged(self) -> bool:
         if not self._poll_url:
             return False
-        return await asyncio.to_thread(self._ask, self._poll_url, self._etag)
-
-    def _ask(self, url: str, etag: str) -> bool:
-        """Say whether S3 answers 304; anything else is for the fetch process to find out and to explain."""
-        parts = urlsplit(url)
-        connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            connection = http.client.HTTPSConnection(parts.netloc, timeout=POLL_TIMEOUT_S, context=self._tls)
-        else:
-            connection = http.client.HTTPConnection(parts.netloc, timeout=POLL_TIMEOUT_S)
-        try:
-            connection.request("GET", f"{parts.path}?{parts.query}", headers={"If-None-Match": f'"{etag}"'})
-            return connection.getresponse().status == 304
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        """Trust whom boto3 trusts: AWS_CA_BUNDLE, or the authorities that botocore carries (found, not imported)."""
-        botocore = importlib.util.find_spec("botocore")
-        carried = [f"{folder}/cacert.pem" for folder in (botocore.submodule_search_locations or ())] if botocore else []
-        return ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or next(iter(carried), None))
+        # Anything but "not modified" is for the fetch process to find out and to explain.
+        polled = await asyncio.to_thread(poll, self._poll_url, self._etag)
+        return polled.status == 304
 
 
 async def _run_fetch(uri: str, cache: Path, known: Collection[str]) -> tuple[Champion, dict[str, Any]]:

@@ -2,8 +2,8 @@
 
     python -m inference.fetch_rules --uri s3://bucket/prefix/rules.json [--known ETAG]
 
-One JSON line on stdout, `etag` and `is_new`, then the file itself when it is new; or `failed`, a message. `etag` is
-empty when there is no such object.
+One JSON line on stdout, `etag`, `is_new` and a `poll_url` for the server to poll by itself, then the file itself when
+it is new; or `failed`, a message. `etag` is empty when there is no such object.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from inference.errors import FetchFailed
-from inference.fetch_s3 import open_client
+from inference.fetch_s3 import POLL_URL_SECONDS, open_client
 from inference.rules import MAX_RULES_BYTES
 
 
@@ -23,32 +23,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--known", default="")
     options = parser.parse_args(arguments)
     try:
-        text, etag = fetch_rules(options.uri, options.known)
+        text, etag, poll_url = fetch_rules(options.uri, options.known)
     except FetchFailed as failure:
         print(json.dumps({"failed": str(failure)}))
         return
-    sys.stdout.buffer.write(json.dumps({"etag": etag, "is_new": text is not None}).encode() + b"\n" + (text or b""))
+    head = {"etag": etag, "is_new": text is not None, "poll_url": poll_url}
+    sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + (text or b""))
 
 
-def fetch_rules(uri: str, known: str) -> tuple[bytes | None, str]:
-    """Give the object and its ETag; (None, known) when it has not changed, (None, "") when there is none."""
+def fetch_rules(uri: str, known: str) -> tuple[bytes | None, str, str]:
+    """Give the object, its ETag and a signed URL; (None, known, …) when it is unchanged, (None, "", …) without one."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     client = open_client(uri)
     try:
-        if known:
-            answer = client.get_object(Bucket=bucket, Key=key, IfNoneMatch=f'"{known}"')
-        else:
-            answer = client.get_object(Bucket=bucket, Key=key)
-        return answer["Body"].read(MAX_RULES_BYTES + 1), answer["ETag"].strip('"')
-    except ClientError as error:
-        code = error.response["Error"].get("Code", "")
-        if code in ("304", "NotModified"):
-            return None, known
-        if code in ("NoSuchKey", "404"):
-            return None, ""
-        raise FetchFailed(f"{uri}: S3 answers {code}; see to the bucket, the credentials and their policy") from error
+        place = {"Bucket": bucket, "Key": key}
+        poll_url = client.generate_presigned_url("get_object", Params=place, ExpiresIn=POLL_URL_SECONDS)
+        try:
+            if known:
+                answer = client.get_object(Bucket=bucket, Key=key, IfNoneMatch=f'"{known}"')
+            else:
+                answer = client.get_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            code = error.response["Error"].get("Code", "")
+            if code in ("304", "NotModified"):
+                return None, known, poll_url
+            if code in ("NoSuchKey", "404"):
+                return None, "", poll_url
+            mend = "see to the bucket, the credentials and their policy"
+            raise FetchFailed(f"{uri}: S3 answers {code}; {mend}") from error
+        return answer["Body"].read(MAX_RULES_BYTES + 1), answer["ETag"].strip('"'), poll_url
     except BotoCoreError as error:
         raise FetchFailed(f"{uri}: {error}; see to the network, AWS_ENDPOINT_URL and the credentials") from error
     finally:

@@ -13,6 +13,7 @@ from inference.allowed import fit_rules
 from inference.engine import Engine
 from inference.errors import FetchFailed
 from inference.rules import MAX_RULES_BYTES, RulesInvalid, RulesVersion, parse_rules
+from inference.signed_poll import poll
 from inference.telemetry import get_logger
 
 RULES_NAME = "rules.json"
@@ -51,12 +52,26 @@ class RulesFile:
 
 
 class RulesObject:
-    """An object in S3, told apart by its ETag; asked by a short-lived process, as bundles are."""
+    """An object in S3, told apart by its ETag.
+
+    A short-lived process reads it first and signs a URL, through which this one then polls without boto3, as it does
+    for champions.
+    """
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
+        self._poll_url = ""
 
     async def read(self, known: str) -> tuple[bytes | None, str]:
+        if self._poll_url:
+            polled = await asyncio.to_thread(poll, self._poll_url, known, MAX_RULES_BYTES)
+            if polled.status in (200, 304, 404):
+                is_new, is_there = polled.status == 200, polled.status != 404
+                return (polled.body, polled.etag) if is_new else (None, known if is_there else "")
+        self._poll_url = ""  # it has ended, or S3 is gone: the process finds out and explains
+        return await self._fetch(known)
+
+    async def _fetch(self, known: str) -> tuple[bytes | None, str]:
         command = [sys.executable, "-m", "inference.fetch_rules", "--uri", self._uri, "--known", known]
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
@@ -76,6 +91,7 @@ class RulesObject:
             raise FetchFailed(f"{self._uri}: the fetch ended with {process.returncode}") from error
         if "failed" in found:
             raise FetchFailed(found["failed"])
+        self._poll_url = found["poll_url"]
         return (text if found["is_new"] else None), found["etag"]
 
 
