@@ -30,6 +30,12 @@ class Hyperparameters(BaseModel):
     )
     n_siblings: int = Field(8, ge=1, le=64, description="Colour variants kept for each article.")
     n_neighbours: int = Field(16, ge=1, le=128, description="Articles bought together kept for each article.")
+    sequence_epochs: int = Field(
+        0,
+        ge=0,
+        le=500,
+        description="Epochs of the sequence encoder, one more signal for the ranker; 0 = without.",
+    )
     training_weeks: int = Field(52, ge=2, le=200, description="At most this many label weeks to learn from.")
     training_customers: int = Field(
         30_000, ge=100, description="Stop adding label weeks at this many customers with a purchase."

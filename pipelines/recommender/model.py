@@ -20,6 +20,7 @@ FEATURE_GROUPS = {
     "copurchase": ("copurchase", "is_copurchase"),
     "taste": ("taste",),
     "price": ("price",),
+    "sequence": ("sequence",),
     "segment": ("segment",),
     "freshness": ("age", "product_age", "is_unsold", "last_sale", "trend"),
     "popularity": ("own", "product_", "neighbourhood"),

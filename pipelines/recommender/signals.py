@@ -41,6 +41,7 @@ RANKER_FEATURES = (
     "repurchase_x_days_since_purchase",
     *(f"taste_{name}" for name in ATTRIBUTES),
     "price_distance",
+    "sequence_score",
     "segment_popularity",
     "segment_lift",
     "history_length",
@@ -88,6 +89,7 @@ class Signals(nn.Module):
             "scales_11F1": np.array(SCALES, dtype=np.float32).reshape(1, 1, -1, 1),
             "rates_1D1": np.array([-1.0 / tau for tau in DECAYS] + [0.0], dtype=np.float32).reshape(1, -1, 1),
         }
+        self.sequence = tables.sequence
         for name, values in buffers.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)))
 
@@ -257,6 +259,12 @@ class Signals(nn.Module):
         usual_B1 = (embedding(history_BL, self.log_price_A1).squeeze(2) * mass_BL).sum(dim=1, keepdim=True)
         price_BC1 = embedding(candidates_BC, self.log_price_N1)
         distance_BC1 = (price_BC1 - (usual_B1 / total_B1.clamp(min=1e-12)).unsqueeze(2)).abs()
+        sequence_BC1 = torch.zeros_like(price_BC1)
+        if self.sequence is not None:
+            newest = -self.sequence.encoder.shape.max_history
+            customer_BD = self.sequence(history_BL[:, newest:], age_BL[:, newest:])
+            vectors_BCD = embedding(self.live_N1[candidates_BC], self.sequence.vectors_A1D)
+            sequence_BC1 = vectors_BCD @ customer_BD.unsqueeze(2)
         segment_BC1 = embedding(candidates_BC + segment_start_B1, self.retrieval_X1)
         everyone_BC1 = embedding(candidates_BC, self.retrieval_X1)
         customer_B3 = torch.cat([torch.log1p(n_bought_B1), since_B1, has_history_B1], dim=1)
@@ -265,6 +273,7 @@ class Signals(nn.Module):
                 from_history_BCF,
                 taste_BCV,
                 distance_BC1 * has_history_B1.unsqueeze(2),
+                sequence_BC1,
                 segment_BC1,
                 segment_BC1 - everyone_BC1,
                 customer_B3.unsqueeze(1).expand(-1, C, -1),

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pipelines.recommender.hyperparameters import Hyperparameters
 from pipelines.recommender.interactions import ATTRIBUTES, Bool, Catalogue, Float32, Int64, Interactions
+from pipelines.recommender.sequence import SequenceModel
 
 Float64 = npt.NDArray[np.float64]
 
@@ -73,6 +74,8 @@ class Tables:
     attribute_shares_X: Float32
     """Share of each value in the purchases of its attribute of late, never 0; 1 for the padding."""
     log_price_A1: Float32
+    sequence: SequenceModel | None = None
+    """Reads a history in its order; fitted on purchases before `day` too."""
 
     @property
     def n_live(self) -> int:

@@ -23,6 +23,8 @@ from pipelines.recommender.hyperparameters import Hyperparameters, adapted
 from pipelines.recommender.interactions import Catalogue, Interactions
 from pipelines.recommender.label_week import BATCH, LabelWeek, build_label_week, buyers_of
 from pipelines.recommender.model import Recommender
+from pipelines.recommender.sequence import SequenceModel
+from pipelines.recommender.sequence_fitting import SequenceSettings, fit_sequence_encoder
 from pipelines.recommender.signals import Signals
 from pipelines.recommender.tables import Tables, build_tables
 from pipelines.recommender.workers import Workers
@@ -30,6 +32,7 @@ from pipelines.recommender.workers import Workers
 __all__ = ["MIN_LABEL_WEEKS", "Evaluated", "TimeSpan", "Trainer", "first_label_day", "set_up_torch"]
 
 log = get_logger()
+SEQUENCE_DAYS = 28
 MIN_LABEL_WEEKS = 2
 """One to learn from, one to stop early on."""
 EVALUATION_CHUNK = 4096
@@ -96,6 +99,7 @@ class Trainer:
         self.checkpoints = checkpoints or Checkpoints()
         self.is_together = False
         self._weeks: dict[int, LabelWeek] = {}
+        self._sequences: dict[int, SequenceModel] = {}
 
     def follow(self) -> None:
         """Do as the writer does, until it calls `release`."""
@@ -108,7 +112,31 @@ class Trainer:
         self.workers.told(None)
 
     def tables(self, day: int) -> Tables:
-        return build_tables(self.interactions, self.catalogue, self.segments, day, self.hyperparameters)
+        tables = build_tables(self.interactions, self.catalogue, self.segments, day, self.hyperparameters)
+        return replace(tables, sequence=self._sequence(day))
+
+    def _sequence(self, day: int) -> SequenceModel | None:
+        """Fit the encoder on what was known up to SEQUENCE_DAYS before `day`, once for all days that share it.
+
+        So it is as old when it serves as it was in the label weeks from which the ranker learned how far to trust it.
+        """
+        anchor = day - day % SEQUENCE_DAYS
+        if not self.hyperparameters.sequence_epochs or anchor < SEQUENCE_DAYS:
+            return None
+        if anchor not in self._sequences:
+            past = self.interactions.before(anchor)
+            if past.offsets[-1] == 0 or np.diff(past.offsets).max(initial=0) < 2:
+                return None
+            self._sequences[anchor] = fit_sequence_encoder(
+                past.article,
+                past.offsets,
+                past.day,
+                past.n_articles,
+                self.catalogue.attributes_AV,
+                SequenceSettings(seed=self.hyperparameters.seed, n_epochs=self.hyperparameters.sequence_epochs),
+            ).eval()
+            log.info("sequence_encoder_fitted", before_day=anchor)
+        return self._sequences[anchor]
 
     def _describe(self, tables: Tables, **which: Any) -> LabelWeek:
         return build_label_week(
