@@ -25,8 +25,8 @@ COSTS: Mapping[str, tuple[str, str]] = {
     "bundle_mib": ("the bundle's files", "in MiB, mapped into memory where they are read"),
 }
 QUANTISED = (
-    "The graph ships in 32-bit floats, and no quantised one is made: most of it are tables of the day, which are "
-    "looked up and not multiplied."
+    "The graph ships in 32-bit floats, and no quantised one is made: nearly all of it are tables of the day, which are "
+    "looked up and not multiplied (docs/adr/0011)."
 )
 
 
