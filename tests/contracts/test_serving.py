@@ -159,7 +159,7 @@ def test_image_runs_as_the_user_and_on_the_port_of_the_manifest(pod: Document, c
 
 
 def test_memory_limit_has_headroom_over_what_was_measured_and_fits_the_node(container: Document) -> None:
-    measured = json.loads((REPOSITORY / "benchmarks/measured.json").read_text())["serving"]["rss_mib"]
+    measured = json.loads((REPOSITORY / "benchmarks/measured.json").read_text())["serving"]["working_set_mib"]
     limit = memory_bytes(container["resources"]["limits"]["memory"]) / MIB
     assert limit >= HEADROOM * measured
     assert limit <= T3_MICRO_ALLOCATABLE_MIB - T3_MICRO_DAEMONS_MIB
