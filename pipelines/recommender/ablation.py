@@ -33,9 +33,10 @@ def ablate(trainer: Trainer, at_cutoff: Evaluated) -> dict[str, Any]:
     """Fit with and without each signal group on the weeks before the cutoff.
 
     Returns map_at_12 of the whole ranker on the validation weeks and the label week, and for each group the paired
-    gain of having it, positive when it helps. Both rankers learn from the same customers, a sample in a large shop, and
-    the same MAX_TRAINING_CANDIDATES of each, for the same number of epochs. Intervals hold the chance in who bought,
-    not that in the fit. Of several workers only the writer fits here, on its own share of the customers.
+    gain of having it, positive when it helps; a group that is silent has none. Both rankers learn from the same
+    customers, a sample in a large shop, and the same MAX_TRAINING_CANDIDATES of each, for the same number of epochs.
+    Intervals hold the chance in who bought, not that in the fit. Of several workers only the writer fits here, on its
+    own share of the customers.
     """
     knobs = trainer.hyperparameters
     learned, held = split_validation(trainer.label_weeks(at_cutoff.week.day), knobs)
@@ -55,6 +56,8 @@ def ablate(trainer: Trainer, at_cutoff: Evaluated) -> dict[str, Any]:
     customers = {name: _customers(weeks) for name, weeks in judged.items()}
     groups = []
     for group, left_out in columns.items():
+        if not any(week.features_RCF[:, :, left_out].any() for week in learned):
+            continue  # switched off, or nothing in this shop speaks of it
         without = scores(left_out)
         gains = {
             name: asdict(bootstrap_means((whole[name] - without[name])[:, None], customers[name], knobs.seed)[0])
