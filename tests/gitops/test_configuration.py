@@ -1,11 +1,14 @@
 """Nothing in config/ only decorates: some kustomization reads each value; and the environments are alike."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from pipelines.gitops.rules.pods import MIB, memory_bytes
 
 TREE = Path(__file__).parents[2] / "gitops"
 FILES = sorted(path for path in TREE.glob("config/*/*.yaml") if path.name != "kustomization.yaml")
@@ -62,3 +65,12 @@ def test_overlays_differ_only_in_their_environment(application: str) -> None:
     assert pins
     differing = set(staging.splitlines()) ^ set(read("production").splitlines())
     assert all(line.strip().startswith(("newTag:", "digest:")) for line in differing), differing
+
+
+@pytest.mark.parametrize("environment", ["production", "staging"])
+def test_steps_have_room_over_what_was_measured(environment: str) -> None:
+    measured = json.loads((TREE.parent / "benchmarks/measured.json").read_text())["training"]["peak_rss_mib"]
+    configured = yaml.safe_load((TREE / f"config/environments/{environment}.yaml").read_text())["training"]["resources"]
+    limits = {step: memory_bytes(resources["limits"]["memory"]) / MIB for step, resources in configured.items()}
+    assert limits.keys() == measured.keys()
+    assert {step: limit for step, limit in limits.items() if limit < 1.3 * measured[step]} == {}

@@ -37,13 +37,13 @@ def test_check_shows_the_difference_and_exits_1(tmp_path: Path) -> None:
     folder = tmp_path / "base"
     shutil.copytree(BASE, folder)
     template = folder / "workflow-template.yaml"
-    template.write_text(template.read_text().replace("memory: 3Gi", "memory: 16Gi"))
+    template.write_text(template.read_text().replace("memory: 3584Mi", "memory: 16Gi"))
     (folder / "configmap.yaml").unlink()
     done = _render("--check", "--folder", str(folder))
     assert done.returncode == 1
     assert [line.split() for line in done.stdout.splitlines() if "memory:" in line and line[0] in "+-"] == [
         ["-", "memory:", "16Gi"],
-        ["+", "memory:", "3Gi"],
+        ["+", "memory:", "3584Mi"],
     ]
     assert "METRIC_THRESHOLD" in done.stdout
     assert "python -m pipelines.render" in done.stderr
