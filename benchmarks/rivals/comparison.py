@@ -78,7 +78,10 @@ def compare(
 ) -> Compared:
     """Fit every competitor strictly before each cutoff and score it on all buyers of the window that starts there."""
     purchases, compared = shop.interactions, Compared()
-    trainer = Trainer(purchases, shop.catalogue, shop.segments, horizon_days, hyperparameters)
+    known_before = min(cutoff_days)  # the data decides some settings: not by what any label window holds
+    trainer = Trainer(
+        purchases, shop.catalogue, shop.segments, horizon_days, hyperparameters, known_before=known_before
+    )
     pasts: dict[int, Past] = {}
 
     def past_of(day: int) -> Past:
