@@ -20,6 +20,7 @@ from inference.bundle import verify_bundle
 from inference.cache import (
     CHAMPION_NAME,
     bundle_folder,
+    drop_pages,
     is_verified,
     mark_verified,
     missing_bytes,
@@ -33,6 +34,7 @@ from inference.fetch_s3 import open_bucket
 from inference.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, parse_manifest
 from inference.origin import FolderOrigin, Missing, Origin
 
+LARGE_BYTES = 16 << 20  # histories; what every lookup begins with is smaller, and better warm
 NICENESS = 5  # hashing must not take the processor from answers, nor starve
 
 
@@ -108,9 +110,13 @@ def _copy(origin: Origin, prefix: str, cache: Path) -> Path | None:
         try:
             for name in manifest.files:
                 origin.copy(prefix + name, partial / name)
+                drop_pages(partial / name)
             (partial / MANIFEST_NAME).write_bytes(text)
             verify_bundle(partial)
             mark_verified(partial)
+            for name, record in manifest.files.items():
+                if record.size_bytes >= LARGE_BYTES:
+                    drop_pages(partial / name)
             partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -125,6 +131,7 @@ def _facts(error: BundleError) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    os.nice(NICENESS)
+    if "--known" in sys.argv:  # a model answers beside this
+        os.nice(NICENESS)
     main()
     sys.stdout.flush()

@@ -24,21 +24,22 @@ from pipelines.recommender.signals import RANKER_FEATURES, Signals
 from pipelines.recommender.tables import N_SEGMENTS, STATIC_FEATURES, Tables
 
 N_ARTICLES, N_CUSTOMERS = 105_542, 1_371_980
-MAX_HISTORY, N_CANDIDATES, N_SIBLINGS, N_NEIGHBOURS, HIDDEN = 64, 256, 8, 16, 32  # training's defaults
+# What training chooses for a shop of this size and kind (pipelines.recommender.hyperparameters).
+MAX_HISTORY, N_CANDIDATES, N_SIBLINGS, N_NEIGHBOURS, HIDDEN = 64, 256, 8, 16, 32
 # Distinct values of each attribute in a real catalogue, in the order of ATTRIBUTES.
 N_VALUES = (131, 19, 30, 50, 20, 250, 10, 5, 56, 21)
 N_DAYS = 734  # of a real shop: the last is trained_through below
 FIRST_DAY = date(2018, 9, 20)
 MEAN_HISTORY = 23.0
 SEED = 7
-FORMAT = 4  # of what is cached below; raise it when the shop changes
+FORMAT = 5  # of what is cached below; raise it when the shop changes
 
 
 def draw_shop(rng: np.random.Generator, n_articles: int, n_customers: int) -> Shop:
     """Draw a shop: few customers buy much, new articles sell most, a tenth of all customers never bought."""
     lengths = rng.geometric(1 / MEAN_HISTORY, n_customers)
     lengths[rng.random(n_customers) < 0.1] = 0
-    lengths = np.minimum(lengths, 2 * MAX_HISTORY)
+    lengths = np.minimum(lengths, 128)
     customer = np.repeat(np.arange(n_customers, dtype=np.int32), lengths)
     n_rows = len(customer)
     # Sorted by customer, then day: one key for both.
@@ -104,7 +105,7 @@ def draw_tables(rng: np.random.Generator, n_articles: int, n_live: int) -> Table
         neighbours_AM=rng.integers(0, n_live + 1, (n_articles + 1, N_NEIGHBOURS)),
         neighbour_weights_AM=weights_AM * np.float32(0.1),
         attributes_A1V=np.concatenate([attributes_AV, np.full((1, len(N_VALUES)), sizes[-1])]).astype(np.int64),
-        n_attribute_values=int(sizes[-1]) + 1,
+        attribute_shares_X=np.append(rng.dirichlet(np.ones(sizes[-1])), 1.0).clip(1e-6).astype(np.float32),
         log_price_A1=rng.normal(-3.5, 0.5, n_articles + 1).astype(np.float32),
     )
 

@@ -194,6 +194,7 @@ def measure_swaps(bundle: Path, bodies: Path, scratch: Path, *, n_swaps: int) ->
             "n_swaps": len(seconds),
             "n_requests": sum(figures["statuses"].values()),
             "n_failed": sum(n for status, n in figures["statuses"].items() if status != "200"),
+            "statuses": figures["statuses"],
             "n_over_50_ms": figures["n_over_50_ms"],
             "max_ms": figures["max_ms"],
             "p99_ms": figures["p99_ms"],
