@@ -4,6 +4,7 @@
 
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -17,7 +18,7 @@ from inference.app import create_service
 from inference.draining import DrainingServer
 from inference.errors import SettingsInvalid
 from inference.limits import count_processors, read_memory
-from inference.protocol import KEEP_ALIVE_S, Connection
+from inference.protocol import KEEP_ALIVE_S, MAX_CONNECTIONS, Connection
 from inference.settings import Settings, read_settings
 from inference.telemetry import configure_logging, get_logger
 
@@ -31,6 +32,7 @@ def main() -> None:
     try:
         settings = read_settings()
         configure_logging(settings.log_level)
+        _allow_open_files(MAX_CONNECTIONS + 256)
         listener = _listen(settings, settings.api_port, "API_PORT")
         listeners = [listener]
         if settings.metrics_port is not None:
@@ -71,6 +73,14 @@ def main() -> None:
     gc.enable()
     server.run(sockets=listeners)
     get_logger().info("drained")
+
+
+def _allow_open_files(n_files: int) -> None:
+    """Raise the soft limit, often 1,024, as far as the hard one lets us: each connection is a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = n_files if hard == resource.RLIM_INFINITY else min(n_files, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(settings: Settings, port: int, name: str) -> socket.socket:

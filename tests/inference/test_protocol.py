@@ -130,6 +130,18 @@ def test_a_request_that_was_whole_is_answered_before_the_garbage_behind_it(serve
     assert b'"count":3' in received
 
 
+def test_a_low_limit_of_open_files_is_raised(start_server: StartServer, tiny_bundle: Path) -> None:
+    command = ["sh", "-c", f"ulimit -Sn 256; exec {sys.executable} -m inference"]
+    server = start_server(MODEL_URI=str(tiny_bundle), command=command)
+    (line,) = [
+        line
+        for line in Path(f"/proc/{server.process.pid}/limits").read_text().splitlines()
+        if line.startswith("Max open files")
+    ]
+    soft, hard = (int(number) for number in line.split()[3:5])
+    assert soft == min(MAX_CONNECTIONS + 256, hard)
+
+
 def test_thousands_of_idle_connections_cost_little_and_make_room(start_server: StartServer, tiny_bundle: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     n_clients = MAX_CONNECTIONS + 200
