@@ -24,7 +24,7 @@ OURS = ("gitops/", "pipelines/", "inference/", "tests/", "benchmarks/", ".github
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 HEREDOC = re.compile(r"<<'?EOF'?\n.*?\nEOF\n", re.DOTALL)
 # Programs that are nobody's to check here: the shell's own, and what only a cluster's or a developer's machine has.
-OF_OTHERS = {"cat", "cosign", "curl", "docker", "do", "done", "export", "for", "git", "mkdir", "promtool", "sed"}
+OF_OTHERS = {"cat", "cosign", "curl", "docker", "do", "done", "export", "for", "git", "mkdir", "sed"}
 
 every_document = pytest.mark.parametrize("document", DOCS, ids=lambda path: path.stem)
 
