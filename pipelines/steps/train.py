@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,28 +16,21 @@ import typer
 from inference.errors import BundleError
 from inference.manifest import SAFE_NAME
 from pipelines.edge import run_app
-from pipelines.errors import ArtefactError, LakeConflict, UsageError
+from pipelines.errors import ArtefactError, UsageError
 from pipelines.lake import Lake, open_lake
 from pipelines.logs import get_logger
 from pipelines.registry.bundles import (
-    fetch_bundle,
-    fetch_evaluated,
-    list_versions,
-    read_bundle_manifest,
     register,
 )
-from pipelines.registry.champion import Champion, complete_audit, current_user, move_champion, read_champion
+from pipelines.registry.champion import current_user, read_champion
 from pipelines.registry.layout import bundle_folder
 from pipelines.settings import lake_uri, load_settings
+from pipelines.steps.challenge import champion_outcome, changes, held_against, objection, promote, seal
 from pipelines.steps.fingerprint import step_fingerprint
 from pipelines.steps.step import StepManifest, read_manifest, run_step
 
 if TYPE_CHECKING:  # torch is imported where the work is done: a step that is reused answers at once
-    from inference.manifest import Manifest
-    from pipelines.gate import Decision
-    from pipelines.recommender.bundling import Draft
     from pipelines.recommender.checkpoints import Checkpoints
-    from pipelines.recommender.evaluation import Outcome
     from pipelines.recommender.hyperparameters import Hyperparameters
     from pipelines.recommender.shop import Shop
     from pipelines.recommender.training import Evaluated, Trainer
@@ -45,6 +38,7 @@ if TYPE_CHECKING:  # torch is imported where the work is done: a step that is re
 
 CODE = (
     "pipelines.steps.train",
+    "pipelines.steps.challenge",
     "pipelines.recommender",
     "pipelines.gate",
     "pipelines.registry",
@@ -173,6 +167,7 @@ def _trainer(
         shop.segments,
         split["horizon_days"],
         knobs,
+        known_before=split["cutoff_day"],
         workers=workers,
         checkpoints=checkpoints,
     )
@@ -207,28 +202,28 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
     }
     try:
         draft = draft_bundle(shop, trainer, evaluated[0], split["last_day_index"], facts, scratch)
-        manifest = _seal(lake, draft, run.model_version, champion)
+        manifest = seal(lake, draft, run.model_version, champion)
     except BundleError as error:
         raise ArtefactError(f"the trained model makes no valid bundle, and is not registered: {error}") from error
-    held_against_version = _held_against(champion, manifest)
-    objection = _objection(lake, held_against_version, split["cutoff_date"])
+    held_against_version = held_against(champion, manifest)
+    doubt = objection(lake, held_against_version, split["cutoff_date"])
     parent = (
-        _champion_outcome(lake, held_against_version, shop, split, evaluated[0], scratch)
-        if held_against_version and not objection
+        champion_outcome(lake, held_against_version, shop, split, evaluated[0], scratch)
+        if held_against_version and not doubt
         else None
     )
-    rivals, held_against, document = measured(evaluated, shop.interactions, shop.segments, parent, run.knobs.seed)
+    rivals, champion_rival, document = measured(evaluated, shop.interactions, shop.segments, parent, run.knobs.seed)
     map_at_12 = metrics["backtest_map_at_12" if run.backtest else "map_at_12"]
-    decision = decide(float(map_at_12 or 0.0), rivals, held_against, run.metric_threshold, objection)
+    decision = decide(float(map_at_12 or 0.0), rivals, champion_rival, run.metric_threshold, doubt)
     register(lake, draft.folder, manifest, draft.evaluated_folder)
-    is_promoted = _promote(lake, champion, manifest.version, decision, run)
+    is_promoted = promote(lake, champion, manifest.version, decision, run.who, run.clock())
     log.info("decided", version=manifest.version, is_promoted=is_promoted, reasons=decision.reasons)
     document |= story(shop, split, trainer, draft.recommender, evaluated[0])
     document["serving_cost"] = measure_apart(draft.folder)
     if run.knobs.ablation:
         document["ablation"] = ablate(trainer, evaluated[0])
     if held_against_version:
-        document["changes"] = _changes(lake, held_against_version, shop, draft, scratch)
+        document["changes"] = changes(lake, held_against_version, shop, draft, scratch)
     document |= {"bundle": manifest.model_dump(mode="json"), "is_promoted": is_promoted, "reasons": decision.reasons}
     trainer.release()
     _write_json(output / "metrics.json", document)
@@ -256,94 +251,10 @@ def _evaluate(trainer: Trainer, split: dict[str, Any], backtest: int) -> list[Ev
     return evaluated
 
 
-def _seal(lake: Lake, draft: Draft, model_version: str, champion: Champion | None) -> Manifest:
-    """Name the bundle and its parent: the champion of today, or for a bundle made once more, the one it had."""
-    version = draft.content_version if model_version == "auto" else model_version
-    if version in list_versions(lake):
-        return draft.seal(version, read_bundle_manifest(lake, version).parent)
-    return draft.seal(version, champion.version if champion else None)
-
-
-def _held_against(champion: Champion | None, manifest: Manifest) -> str | None:
-    """Name the version to compare with: the champion, or for the champion itself the one before it.
-
-    The latter is a run that was killed after its promotion, and is held against what it was held against then.
-    """
-    if champion is None:
-        return None
-    return champion.version if champion.version != manifest.version else manifest.parent
-
-
-def _objection(lake: Lake, version: str | None, cutoff_date: str) -> str | None:
-    """Say why a champion cannot be compared on this label week: it was fitted on it."""
-    if version is None:
-        return None
-    champion_cutoff = read_bundle_manifest(lake, version).cutoff_date
-    if champion_cutoff <= date.fromisoformat(cutoff_date):
-        return None
-    return (
-        f"champion {version} was evaluated from {champion_cutoff}, so it was fitted on the label week from "
-        f"{cutoff_date} and cannot be compared there; a look back replaces no champion "
-        "(by hand: python -m pipelines.registry promote)"
-    )
-
-
-def _champion_outcome(
-    lake: Lake, version: str, shop: Shop, split: dict[str, Any], at_cutoff: Evaluated, scratch: Path
-) -> tuple[str, Outcome]:
-    """Score the champion, as it was evaluated before its own label week, on this run's label week."""
-    from pipelines.recommender.rivals import champion_outcome
-
-    folder = scratch / "champion"
-    folder.mkdir()
-    fetch_evaluated(lake, version, folder)
-    max_history = read_bundle_manifest(lake, version).max_history
-    outcome = champion_outcome(
-        folder, shop.interactions, shop.catalogue, shop.segments, at_cutoff.week, split["horizon_days"], max_history
-    )
-    return version, outcome
-
-
 def _source(lake: Lake, processed: StepManifest) -> Any:
     """Say where the purchases came from, with size and hash of each file; None when raw data was read anew since."""
     raw = read_manifest(lake, "ingest", processed.run_id)
     return raw.facts["source"] if raw.content_sha256 == processed.inputs["raw"] else None
-
-
-def _changes(lake: Lake, version: str, shop: Shop, draft: Draft, scratch: Path) -> dict[str, Any]:
-    """Ask the champion as it is served beside the new bundle; one that cannot be asked is said, and stops nothing."""
-    from pipelines.recommender.changes import changed_answers
-
-    try:
-        fetch_bundle(lake, version, scratch / "served")
-        return {"since": version, **changed_answers(shop, scratch / "served", draft.folder)}
-    except (ArtefactError, BundleError) as error:
-        return {"since": version, "error": str(error)}
-
-
-def _promote(lake: Lake, champion: Champion | None, version: str, decision: Decision, run: Run) -> bool:
-    """Move the champion when the gate says so; another promotion in between is an answer, not an error."""
-    if champion and champion.version == version:
-        complete_audit(lake, champion)
-        if not decision.is_promoted:
-            decision.reasons.append(f"{version} is the champion already, by another decision than this one")
-        return True
-    if not decision.is_promoted:
-        return False
-    try:
-        move_champion(
-            lake, version, champion, action="promote", why="; ".join(decision.reasons), who=run.who, now=run.clock()
-        )
-    except LakeConflict:
-        now_champion = read_champion(lake)
-        if now_champion and now_champion.version == version:  # two equal runs at once: both are right
-            return True
-        decision.reasons.append(
-            f"another run moved the champion to {now_champion.version if now_champion else 'nothing'} meanwhile; "
-            "run again to be compared with it"
-        )
-        return False
-    return True
 
 
 def _write_json(path: Path, document: Any) -> None:

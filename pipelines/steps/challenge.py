@@ -1,0 +1,103 @@
+"""The challenger beside the champion: what it is compared with, what changes for customers, and who answers them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inference.errors import BundleError
+from pipelines.errors import ArtefactError, LakeConflict
+from pipelines.lake import Lake
+from pipelines.registry.bundles import fetch_bundle, fetch_evaluated, list_versions, read_bundle_manifest
+from pipelines.registry.champion import Champion, complete_audit, move_champion, read_champion
+
+if TYPE_CHECKING:  # torch is imported where the work is done: a step that is reused answers at once
+    from inference.manifest import Manifest
+    from pipelines.gate import Decision
+    from pipelines.recommender.bundling import Draft
+    from pipelines.recommender.evaluation import Outcome
+    from pipelines.recommender.shop import Shop
+    from pipelines.recommender.training import Evaluated
+
+
+def seal(lake: Lake, draft: Draft, model_version: str, champion: Champion | None) -> Manifest:
+    """Name the bundle and its parent: the champion of today, or for a bundle made once more, the one it had."""
+    version = draft.content_version if model_version == "auto" else model_version
+    if version in list_versions(lake):
+        return draft.seal(version, read_bundle_manifest(lake, version).parent)
+    return draft.seal(version, champion.version if champion else None)
+
+
+def held_against(champion: Champion | None, manifest: Manifest) -> str | None:
+    """Name the version to compare with: the champion, or for the champion itself the one before it.
+
+    The latter is a run that was killed after its promotion, and is held against what it was held against then.
+    """
+    if champion is None:
+        return None
+    return champion.version if champion.version != manifest.version else manifest.parent
+
+
+def objection(lake: Lake, version: str | None, cutoff_date: str) -> str | None:
+    """Say why a champion cannot be compared on this label week: it was fitted on it."""
+    if version is None:
+        return None
+    champion_cutoff = read_bundle_manifest(lake, version).cutoff_date
+    if champion_cutoff <= date.fromisoformat(cutoff_date):
+        return None
+    return (
+        f"champion {version} was evaluated from {champion_cutoff}, so it was fitted on the label week from "
+        f"{cutoff_date} and cannot be compared there; a look back replaces no champion "
+        "(by hand: python -m pipelines.registry promote)"
+    )
+
+
+def champion_outcome(
+    lake: Lake, version: str, shop: Shop, split: dict[str, Any], at_cutoff: Evaluated, scratch: Path
+) -> tuple[str, Outcome]:
+    """Score the champion, as it was evaluated before its own label week, on this run's label week."""
+    from pipelines.recommender.rivals import champion_outcome
+
+    folder = scratch / "champion"
+    folder.mkdir()
+    fetch_evaluated(lake, version, folder)
+    max_history = read_bundle_manifest(lake, version).max_history
+    outcome = champion_outcome(
+        folder, shop.interactions, shop.catalogue, shop.segments, at_cutoff.week, split["horizon_days"], max_history
+    )
+    return version, outcome
+
+
+def changes(lake: Lake, version: str, shop: Shop, draft: Draft, scratch: Path) -> dict[str, Any]:
+    """Ask the champion as it is served beside the new bundle; one that cannot be asked is said, and stops nothing."""
+    from pipelines.recommender.changes import changed_answers
+
+    try:
+        fetch_bundle(lake, version, scratch / "served")
+        return {"since": version, **changed_answers(shop, scratch / "served", draft.folder)}
+    except (ArtefactError, BundleError) as error:
+        return {"since": version, "error": str(error)}
+
+
+def promote(lake: Lake, champion: Champion | None, version: str, decision: Decision, who: str, now: datetime) -> bool:
+    """Move the champion when the gate says so; another promotion in between is an answer, not an error."""
+    if champion and champion.version == version:
+        complete_audit(lake, champion)
+        if not decision.is_promoted:
+            decision.reasons.append(f"{version} is the champion already, by another decision than this one")
+        return True
+    if not decision.is_promoted:
+        return False
+    try:
+        move_champion(lake, version, champion, action="promote", why="; ".join(decision.reasons), who=who, now=now)
+    except LakeConflict:
+        now_champion = read_champion(lake)
+        if now_champion and now_champion.version == version:  # two equal runs at once: both are right
+            return True
+        decision.reasons.append(
+            f"another run moved the champion to {now_champion.version if now_champion else 'nothing'} meanwhile; "
+            "run again to be compared with it"
+        )
+        return False
+    return True
