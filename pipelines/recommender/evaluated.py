@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from pipelines.recommender.fitting import Epoch, Fit
 from pipelines.recommender.hyperparameters import Hyperparameters
 from pipelines.recommender.label_week import LabelWeek
 from pipelines.recommender.model import Ranker
+from pipelines.recommender.sequence import EncoderShape, SequenceEncoder, SequenceModel
 from pipelines.recommender.tables import Tables
 
 Record = TypeVar("Record", LabelWeek, Outcome)
@@ -76,6 +77,19 @@ def fit_from(state: dict[str, Any], hyperparameters: Hyperparameters) -> Fit:
     ranker = Ranker(weights["mean_F"], weights["scale_F"], hyperparameters.hidden, hyperparameters.dropout)
     ranker.load_state_dict(weights)
     return Fit(ranker.eval(), [Epoch(*values) for values in state["curve"]], *state["numbers"])
+
+
+def sequence_state(model: SequenceModel) -> dict[str, Any]:
+    """Write a sequence encoder as a checkpoint holds it."""
+    return {"shape": asdict(model.encoder.shape), "weights": model.state_dict()}
+
+
+def sequence_from(state: dict[str, Any]) -> SequenceModel:
+    """Read what sequence_state wrote."""
+    vectors_AD = state["weights"]["vectors_A1D"][:-1]
+    model = SequenceModel(SequenceEncoder(EncoderShape(**state["shape"]), len(vectors_AD)), vectors_AD)
+    model.load_state_dict(state["weights"])
+    return model
 
 
 def without_candidates(week: LabelWeek) -> LabelWeek:

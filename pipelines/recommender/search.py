@@ -20,7 +20,7 @@ from pipelines.edge import run_app
 from pipelines.lake import open_lake
 from pipelines.logs import get_logger
 from pipelines.recommender.fitting import Epoch, fit_ranker, ranked_hits, split_validation
-from pipelines.recommender.hyperparameters import Hyperparameters, parse_hyperparameters
+from pipelines.recommender.hyperparameters import Hyperparameters, adapted, parse_hyperparameters
 from pipelines.recommender.interactions import Int32
 from pipelines.recommender.metrics import Float64, Interval, average_precision, bootstrap_mean
 from pipelines.recommender.shop import INPUT_FILES, Shop, read_shop
@@ -60,7 +60,7 @@ class Search:
         self._past = shop.interactions.before(cutoff_day)
         self._cutoff_day = cutoff_day
         self._horizon_days = horizon_days
-        self._given = given
+        self._given = adapted(given, self._past, horizon_days)
         self._trainers: dict[int, Trainer] = {}
 
     def run(self, n_trials: int) -> Searched:

@@ -16,7 +16,16 @@ import torch
 from pipelines.errors import DataGateError, UsageError
 from pipelines.logs import get_logger
 from pipelines.recommender.checkpoints import Checkpoints
-from pipelines.recommender.evaluated import Evaluated, evaluated_from, fit_from, fit_state, join, without_candidates
+from pipelines.recommender.evaluated import (
+    Evaluated,
+    evaluated_from,
+    fit_from,
+    fit_state,
+    join,
+    sequence_from,
+    sequence_state,
+    without_candidates,
+)
 from pipelines.recommender.evaluation import baseline_outcomes, outcome_of
 from pipelines.recommender.fitting import Epoch, Fit, fit_ranker, ranked_hits, split_validation
 from pipelines.recommender.hyperparameters import Hyperparameters, adapted
@@ -127,6 +136,10 @@ class Trainer:
             past = self.interactions.before(anchor)
             if past.offsets[-1] == 0 or np.diff(past.offsets).max(initial=0) < 2:
                 return None
+            name = f"sequence-before-{anchor}"
+            if state := self.checkpoints.load(name):
+                self._sequences[anchor] = sequence_from(state).eval()
+                return self._sequences[anchor]
             self._sequences[anchor] = fit_sequence_encoder(
                 past.article,
                 past.offsets,
@@ -135,6 +148,7 @@ class Trainer:
                 self.catalogue.attributes_AV,
                 SequenceSettings(seed=self.hyperparameters.seed, n_epochs=self.hyperparameters.sequence_epochs),
             ).eval()
+            self.checkpoints.save(name, sequence_state(self._sequences[anchor]))
             log.info("sequence_encoder_fitted", before_day=anchor)
         return self._sequences[anchor]
 
