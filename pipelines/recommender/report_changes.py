@@ -39,10 +39,9 @@ def change_blocks(document: Mapping[str, Any]) -> list[Block]:
         return []
     rows: list[list[Cell]] = [_row(one) for one in sorted(customers, key=lambda one: one["overlap"])]
     table = Table(
-        ["customer", "stay", "newly recommended"],
+        ["customer", "newly recommended"],
         rows,
         caption="Customers with the most changes first; articles in the order of the answers.",
-        numeric=frozenset({1}),
     )
     least = min(one["overlap"] for one in customers)
     note = f"{count(least)} to {count(max(one['overlap'] for one in customers))} of {ANSWERS} stay"
@@ -54,8 +53,7 @@ def _row(one: Mapping[str, Any]) -> list[Cell]:
     gone = [article for article in one["before"] if article["article_id"] not in after]
     new = [article for article in one["after"] if article["article_id"] not in before]
     return [
-        Stack(one["customer"], plural(one["n_purchases"], "purchase")),
-        str(one["overlap"]),
+        Stack(one["customer"], f"{one['overlap']} of {ANSWERS} stay"),
         Stack(_names(new), f"instead of {_names(gone)}") if new or gone else "nothing changes",
     ]
 
