@@ -40,10 +40,16 @@ def held_against(champion: Champion | None, manifest: Manifest) -> str | None:
 
 
 def objection(lake: Lake, version: str | None, cutoff_date: str) -> str | None:
-    """Say why a champion cannot be compared on this label week: it was fitted on it."""
+    """Say why a champion cannot be compared on this label week: it was fitted on it, or cannot be read."""
     if version is None:
         return None
-    champion_cutoff = read_bundle_manifest(lake, version).cutoff_date
+    try:
+        champion_cutoff = read_bundle_manifest(lake, version).cutoff_date
+    except ArtefactError as error:
+        return (
+            f"champion {version} cannot be compared ({error}); "
+            "promote by hand: python -m pipelines.registry promote VERSION --reason …"
+        )
     if champion_cutoff <= date.fromisoformat(cutoff_date):
         return None
     return (
