@@ -152,13 +152,14 @@ def rank_targets(
         last = min(first + CUSTOMERS_AT_ONCE, runs.n_customers)
         copurchase = history[first:last] @ strength
         copurchase.data = np.log1p(copurchase.data / usual)
-        copurchase = copurchase.toarray()
+        copurchase = copurchase.toarray().astype(np.float32, copy=False)
         encoded = _encoded(model, runs, first, last)
         seen = history[first:last].tocoo()
         encoded[seen.row, seen.col] = -np.inf
         target = targets[first:last, None]
         columns = []
-        for scores in (*(encoded + np.float32(weight) * copurchase for weight in weights), copurchase):
+        for weight in (*weights, None):  # one array of scores at a time
+            scores = copurchase if weight is None else encoded + np.float32(weight) * copurchase
             scores[seen.row, seen.col] = -np.inf
             columns.append((scores >= np.take_along_axis(scores, target, axis=1)).sum(axis=1) - 1)
         yield np.stack(columns, axis=1)
