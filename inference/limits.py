@@ -11,23 +11,34 @@ UNLIMITED = 1 << 60  # version 1 writes nearly 2**63 for "no limit"
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes; `working_set` as the kubelet counts it: usage without the file pages that nobody touched lately."""
+    """Bytes of a cgroup."""
 
     limit_bytes: int
-    working_set_bytes: int
+    usage_bytes: int
+    inactive_file_bytes: int
+    active_file_bytes: int = 0
+
+    @property
+    def working_set_bytes(self) -> int:
+        """As the kubelet counts it: usage without the file pages that nobody touched lately."""
+        return self.usage_bytes - self.inactive_file_bytes
 
     @property
     def free_bytes(self) -> int:
-        return self.limit_bytes - self.working_set_bytes
+        """What can still be had: file pages give way, touched or not, before anything fails."""
+        return self.limit_bytes - self.usage_bytes + self.inactive_file_bytes + self.active_file_bytes
 
 
 def read_memory(root: Path = CGROUP, process: Path = Path("/proc/self")) -> Memory | None:
     """Give the limit and use of the innermost cgroup that limits this process; None when nothing does."""
-    for folder, limit_name, usage_name, inactive_name in _memory_folders(root, process):
+    for folder, limit_name, usage_name, prefix in _memory_folders(root, process):
         limit = _number(folder / limit_name)
         usage = _number(folder / usage_name)
         if limit is not None and usage is not None and limit < UNLIMITED:
-            return Memory(limit, usage - _statistic(folder / "memory.stat", inactive_name))
+            inactive, active = (
+                _statistic(folder / "memory.stat", f"{prefix}{name}") for name in ("inactive_file", "active_file")
+            )
+            return Memory(limit, usage, inactive, active)
     return None
 
 
@@ -52,10 +63,9 @@ def give_back_memory() -> None:
 
 
 def _memory_folders(root: Path, process: Path) -> list[tuple[Path, str, str, str]]:
-    version_2 = [(f, "memory.max", "memory.current", "inactive_file") for f in _folders(root, process, "")]
+    version_2 = [(f, "memory.max", "memory.current", "") for f in _folders(root, process, "")]
     version_1 = [
-        (f, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        for f in _folders(root, process, "memory")
+        (f, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_") for f in _folders(root, process, "memory")
     ]
     return [*version_2, *version_1]
 

@@ -22,7 +22,7 @@ def process(tmp_path: Path) -> Path:
 
 def test_version_2_in_a_container(tmp_path: Path, process: Path) -> None:
     write(process, {"cgroup": "0::/"})
-    stat = f"anon 1\ninactive_file {30 * MIB}\nactive_file 5"
+    stat = f"anon 1\ninactive_file {30 * MIB}\nactive_file {20 * MIB}"
     write(
         tmp_path,
         {
@@ -33,8 +33,9 @@ def test_version_2_in_a_container(tmp_path: Path, process: Path) -> None:
         },
     )
     memory = read_memory(tmp_path, process)
-    assert memory == Memory(320 * MIB, 120 * MIB)
-    assert memory.free_bytes == 200 * MIB
+    assert memory == Memory(320 * MIB, 150 * MIB, 30 * MIB, 20 * MIB)
+    assert memory.working_set_bytes == 120 * MIB
+    assert memory.free_bytes == 220 * MIB
     assert count_processors(tmp_path, process) == 1.5
 
 
@@ -52,7 +53,7 @@ def test_version_1_where_a_parent_has_the_limit(tmp_path: Path, process: Path) -
         },
     )
     write(tmp_path / "cpu/pods", {"ours/cpu.cfs_quota_us": "20000", "ours/cpu.cfs_period_us": "100000"})
-    assert read_memory(tmp_path, process) == Memory(320 * MIB, 60 * MIB)
+    assert read_memory(tmp_path, process) == Memory(320 * MIB, 100 * MIB, 40 * MIB, 0)
     assert count_processors(tmp_path, process) == 0.2
 
 

@@ -88,7 +88,7 @@ def test_a_model_that_does_not_fit_beside_the_one_that_answers_is_refused(regist
         open_source(str(registry), tmp_path / "cache"),
         Metrics(),
         poll_seconds=1,
-        memory=lambda: Memory(limit_bytes=320 * MIB, working_set_bytes=320 * MIB - free_bytes),
+        memory=lambda: Memory(320 * MIB, usage_bytes=320 * MIB - free_bytes, inactive_file_bytes=0),
     )
 
     async def follow() -> None:
