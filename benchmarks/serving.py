@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.servers.bundle import N_ARTICLES, N_CUSTOMERS, bundle_of_size, write_bodies
-from benchmarks.servers.limits import measure_overload, measure_soak, measure_swaps, measure_under_limits
+from benchmarks.servers.limits import measure_overload, measure_soak, measure_swaps, measure_under_limits, n_failed
 from benchmarks.servers.neighbours_setup import PACKAGES, neighbour, ours
 from benchmarks.servers.plot import write_plot
 from benchmarks.servers.running import Running, Service, ask, running
@@ -56,7 +56,7 @@ def measure(service: Service, bodies: Path, scratch: Path, seconds: float) -> di
         return {
             "cpu_us": saturated["cpu_us"],
             "saturated_rps": saturated["rps"],
-            "n_failed": sum(n for status, n in saturated["statuses"].items() if status != "200"),
+            "n_failed": n_failed(saturated["statuses"]),
             "cpu_us_100_rps": calm["cpu_us"],
             "p50_ms_100_rps": calm["p50_ms"],
             "p99_ms_100_rps": calm["p99_ms"],
