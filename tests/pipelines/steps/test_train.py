@@ -338,7 +338,10 @@ def test_a_negative_backtest_is_refused(folder_lake: Lake) -> None:
         ('{"dropout": 1}', "dropout = 1: Input should be less than 1"),
         ('{"weight_decay": Infinity}', "weight_decay = inf: Input should be a finite number"),
         ('{"learning_rate": NaN}', "learning_rate = nan: Input should be a finite number"),
-        ('{"max_history": 200, "n_candidates": 256}', r"hyperparameters: n_candidates = 256 must be at least 100 \+ max_history = 300"),
+        (
+            '{"max_history": 200, "n_candidates": 256}',
+            r"hyperparameters: n_candidates = 256 must be at least 100 \+ max_history = 300",
+        ),
     ],
 )
 def test_bad_hyperparameters_are_named(folder_lake: Lake, text: str, message: str) -> None:
