@@ -53,7 +53,7 @@ class Progress:
 
     ranker: Ranker
     averaged: AveragedModel
-    """Weights averaged over about an epoch of steps: the last step's are ±4 % of map_at_12 by luck of the batch."""
+    """Weights averaged over half an epoch of steps: the last step's are ±4 % of map_at_12 by luck of the batch."""
     optimizer: torch.optim.Optimizer
     curve: list[Epoch] = field(default_factory=list)
     best_loss: float = math.inf
@@ -161,7 +161,7 @@ def fit_ranker(
         )
     ranker = _new_ranker(rows, hyperparameters, workers, device)
     n_steps = max(1, round(n_rows / hyperparameters.batch_size))
-    averaged = AveragedModel(ranker, multi_avg_fn=get_ema_multi_avg_fn(1.0 - 1.0 / n_steps))  # type: ignore[no-untyped-call]
+    averaged = AveragedModel(ranker, multi_avg_fn=get_ema_multi_avg_fn(max(0.0, 1.0 - 2.0 / n_steps)))  # type: ignore[no-untyped-call]
     optimizer = torch.optim.Adam(ranker.parameters(), lr=hyperparameters.learning_rate)
     progress = Progress(ranker, averaged, optimizer)
     if state := workers.told(checkpoints.load(name) if workers.is_writer else None):

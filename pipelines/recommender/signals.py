@@ -132,6 +132,10 @@ class Signals(nn.Module):
         is_bought_BL = (history_BL < self.n_articles).to(torch.float32)
         age_BL = age_days_BL.clamp(1.0, 1000.0)
         decayed_BDL = torch.exp(age_BL.unsqueeze(1) * self.rates_1D1) * is_bought_BL.unsqueeze(1)
+        # Pieces of one article bought on one day are one purchase; in a history they are side by side.
+        is_same_B1 = torch.zeros_like(is_bought_BL[:, :1])
+        is_same_BL = (history_BL[:, 1:] == history_BL[:, :-1]) & (age_BL[:, 1:] == age_BL[:, :-1])
+        is_day_BL = 1.0 - torch.cat([is_same_B1, is_same_BL.to(torch.float32)], dim=1)
         recent_BW = history_BL[:, -WINDOW:]
 
         own_BL = embedding(history_BL, self.position_A1).squeeze(2).to(torch.int64)
@@ -154,7 +158,10 @@ class Signals(nn.Module):
         )
         place_BT = first_BS[:, : history_slots_BT.shape[1]] + family_BT * S
         recent_BDW = decayed_BDL[:, :, -WINDOW:]
-        weights_BDT = torch.cat([decayed_BDL, (recent_BDW.unsqueeze(3) * strengths_BWJ.unsqueeze(1)).flatten(2)], dim=2)
+        weights_BDT = torch.cat(
+            [decayed_BDL * is_day_BL.unsqueeze(1), (recent_BDW.unsqueeze(3) * strengths_BWJ.unsqueeze(1)).flatten(2)],
+            dim=2,
+        )
         latest_BW1 = recent_BDW[:, DECAYS.index(LAST_DECAY)].unsqueeze(2)
         latest_BT = torch.cat(
             [decayed_BDL[:, DECAYS.index(LAST_DECAY)], latest_BW1.expand(-1, -1, n_touched).flatten(1)], dim=1
@@ -177,7 +184,8 @@ class Signals(nn.Module):
         segment_start_B1 = (segment_B * (self.n_live + 1)).unsqueeze(1)
         retrieval_BS = (
             embedding(slots_BS + segment_start_B1, self.retrieval_X1).squeeze(2)
-            + LIFTS[0] * (latest_BFS[:, 0] > 0).to(torch.float32)  # what was bought before is always a candidate
+            + LIFTS[0] * (latest_BFS[:, 0] > 0).to(torch.float32)  # what was bought before is always a candidate,
+            + LIFTS[1] * torch.log1p(sums_BDFS[:, -1, 0])  # what was bought on more days before the rest
             + LIFTS[1] * torch.log1p(SCALES[1] * sums_BDFS[:, at_80, 1])
             + LIFTS[2] * torch.log1p(SCALES[2] * sums_BDFS[:, at_80, 2])
             + penalty_N1[slots_BS]

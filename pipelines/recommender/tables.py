@@ -26,6 +26,8 @@ POPULARITY_DECAYS_DAYS = (2.0, 5.0, 20.0, 80.0, 320.0)
 KERNEL_WIDTHS = (20.0, 200.0, 2000.0)
 """Article numbers are given in order of design, so the neighbours of a best seller's number are its season."""
 LIVE_WINDOWS_DAYS = (28, 56, 91, 182, 364)
+MIN_LIVE = 100
+"""A shop with fewer live articles ranks its whole catalogue: this many may be asked for."""
 COPURCHASE_WINDOW_DAYS = 28
 COPURCHASE_HISTORY_DAYS = 364
 COPURCHASE_REACH = 12
@@ -262,7 +264,7 @@ def build_tables(
     own = {tau: _decayed(history, day, tau) for tau in POPULARITY_DECAYS_DAYS}
     product = {tau: np.bincount(product_A, own[tau], n_products)[product_A] for tau in POPULARITY_DECAYS_DAYS}
 
-    live_N = _live(history, catalogue, day, minimum=hyperparameters.n_candidates)
+    live_N = _live(history, catalogue, day, minimum=MIN_LIVE)
     position_A1 = np.full(n_articles + 1, len(live_N), dtype=np.int64)
     position_A1[live_N] = np.arange(len(live_N))
 

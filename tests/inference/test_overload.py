@@ -30,6 +30,8 @@ def test_a_flood_is_refused_at_once_with_429_and_the_server_recovers(
     n_clients = MAX_WAITING + 250
     clients = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(n_clients)]
     try:
+        clients[-1].sendall(REQUEST)
+        assert read_answer(clients[-1]).startswith(b"HTTP/1.1 200 ")  # the last is accepted, so all of them are
         os.kill(server.process.pid, signal.SIGSTOP)  # so that all of them wait when it goes on
         for client in clients:
             client.sendall(REQUEST)
