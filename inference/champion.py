@@ -16,7 +16,7 @@ from inference.origin import FolderOrigin
 from inference.signed_poll import poll
 
 MAX_CHAMPION_BYTES = 1 << 16  # real ones have a few hundred bytes
-FETCH_TIMEOUT_S = 900  # 120 MB over 1 Mbit/s
+FETCH_TIMEOUT_S = 900  # a bundle of all of H&M, 300 MB, over 3 Mbit/s
 
 
 @dataclass(frozen=True, slots=True)

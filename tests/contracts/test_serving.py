@@ -166,6 +166,13 @@ def test_memory_limit_has_headroom_over_what_was_measured_and_fits_the_node(cont
     assert memory_bytes(container["resources"]["requests"]["memory"]) / MIB >= measured
 
 
+def test_cache_of_models_holds_three_bundles(pod: Document) -> None:
+    """The kubelet evicts a pod whose emptyDir outgrows its limit."""
+    bundle = json.loads((REPOSITORY / "benchmarks/measured.json").read_text())["serving"]["bundle_mib"]
+    [limit] = [volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if volume["name"] == "models"]
+    assert memory_bytes(limit) / MIB >= 3 * bundle
+
+
 def test_resources_are_those_of_the_configuration(container: Document, environment: str) -> None:
     assert container["resources"] == configuration(environment)["inference"]["resources"]
 
