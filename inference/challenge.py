@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
 from inference.batching import Batcher
 from inference.challenger import Challenger, ChallengerWatcher
@@ -52,7 +51,7 @@ def open_challenge(settings: Settings, metrics: Metrics, book: RulesBook) -> Cha
             f"CHALLENGER_URI={settings.challenger_uri} does nothing by itself: give CHALLENGER_SHARE or SHADOW_SHARE"
         )
     swap = Swap(
-        open_source(settings.challenger_uri, Path(f"{settings.model_cache}-challenger")),
+        open_source(settings.challenger_uri, settings.model_cache / "challenger"),
         ChallengerWatcher(metrics.registry),
         poll_seconds=settings.model_poll_seconds,
         role="challenger",

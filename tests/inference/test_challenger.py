@@ -8,6 +8,7 @@ import pytest
 
 from inference.app import create_service
 from inference.challenger import overlap_at_12, rank_correlation, share_of
+from inference.champion import Source, open_source
 from inference.errors import SettingsInvalid
 from inference.settings import Settings
 from tests.inference.conftest import Server
@@ -89,3 +90,16 @@ def test_rank_correlation_is_spearmans_over_what_both_answer() -> None:
     # ranks of a, b, c, d: 1 2 3 4 against 2 1 4 3, so that 1 - 6·4 / (4·15)
     assert rank_correlation(["a", "b", "x", "c", "d"], ["b", "a", "d", "c"]) == pytest.approx(0.6)
     assert rank_correlation(["a", "b"], ["b", "c"]) is None
+
+
+def test_challenger_is_cached_below_the_cache_of_the_champion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache is the one folder of the pod that both may write to."""
+    caches = []
+
+    def note(uri: str, cache: Path) -> Source:
+        caches.append(cache)
+        return open_source(uri, cache)
+
+    monkeypatch.setattr("inference.challenge.open_source", note)
+    create_service(Settings(model_cache=tmp_path / "models", challenger_uri="s3://bucket/registry", shadow_share=0.1))
+    assert caches == [tmp_path / "models" / "challenger"]
