@@ -42,6 +42,20 @@ CREDENTIALS_NAME = "lake-credentials"
 
 _APP_LABELS = {"app.kubernetes.io/name": TEMPLATE_NAME, "app.kubernetes.io/part-of": "fashion-recommender"}
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+# For a run with all its retries: it has ended, or failed, before the next night's is due.
+RUN_DEADLINE_SECONDS = 20 * _HOUR
+# A t3.micro has one slot for pods that are not the node's own, and the service is for it.
+_OFF_T3_MICRO: dict[str, Any] = {
+    "requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [
+            {
+                "matchExpressions": [
+                    {"key": "node.kubernetes.io/instance-type", "operator": "NotIn", "values": ["t3.micro"]}
+                ]
+            }
+        ]
+    }
+}
 
 _UNPRIVILEGED: dict[str, Any] = {
     "allowPrivilegeEscalation": False,
@@ -188,6 +202,8 @@ def workflow_template(steps: Sequence[Step] = STEPS, retry: RetryRule = RETRY) -
             seccompProfile={"type": "RuntimeDefault"},
         ),
         pod_spec_patch=json.dumps(_EXECUTOR_PATCH),
+        affinity=exact(argo.Affinity, nodeAffinity=_OFF_T3_MICRO),
+        active_deadline_seconds=RUN_DEADLINE_SECONDS,
         metrics=run_metrics(),
         # One run at a time, the nightly one and people's own alike: a second waits instead of fighting for the nodes.
         synchronization=exact(argo.Synchronization, mutexes=[{"name": TEMPLATE_NAME}]),

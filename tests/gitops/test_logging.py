@@ -85,12 +85,3 @@ def test_pipeline_is_the_one_that_the_chart_mounts_and_starts() -> None:
     assert VALUES["existingConfigMap"] == generator["name"]
     assert f"--config=/fluent-bit/etc/conf/{generator['files'][0]}" in VALUES["args"]
     assert kustomization["generatorOptions"]["disableNameSuffixHash"] is True
-
-
-def test_daemon_sets_stay_off_the_t3_micro() -> None:
-    monitoring = yaml.safe_load((LOGGING.parent / "monitoring/values.yaml").read_text())
-    for values in (VALUES, monitoring["prometheus-node-exporter"]):
-        affinity = values["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-        [term] = affinity["nodeSelectorTerms"]
-        [rule] = term["matchExpressions"]
-        assert rule == {"key": "node.kubernetes.io/instance-type", "operator": "NotIn", "values": ["t3.micro"]}

@@ -30,6 +30,12 @@ def test_every_placeholder_is_a_declared_parameter_or_the_name(leaf: dict[str, A
     assert all(name.startswith("--") for name in leaf["container"]["args"][::2])
 
 
+def test_a_run_ends_before_the_next_night_and_has_time_for_its_steps() -> None:
+    deadline = workflow_template()["spec"]["activeDeadlineSeconds"]
+    longest = {step.name: step.deadline_seconds for step in STEPS}
+    assert sum(longest.values()) < deadline < 24 * 3600
+
+
 def test_every_parameter_reaches_a_step() -> None:
     used = {name for step in STEPS for name in step.parameters} | {"lake"}
     assert used == {parameter.name for parameter in PARAMETERS}
