@@ -198,7 +198,7 @@ def _work(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: 
         "git_commit": run.git_commit,
         "source": _source(lake, processed),
         "inputs": {"processed": processed.content_sha256, **processed.inputs},
-        "parameters": run.knobs.model_dump(),
+        "parameters": trainer.hyperparameters.model_dump(),
     }
     try:
         draft = draft_bundle(shop, trainer, evaluated[0], split["last_day_index"], facts, scratch)
