@@ -16,6 +16,9 @@ def test_runs(): pass
 @pytest.mark.skip(reason="needs the real sample in ../shared/data/hm")
 def test_on_the_sample(): pass
 
+@pytest.mark.skip(reason="a small disk needs root")
+def test_as_root(): pass
+
 @pytest.mark.skip(reason="no Chromium on this machine")
 def test_in_a_browser(): pass
 
@@ -60,6 +63,11 @@ def test_a_missing_sample_excuses_only_where_it_is_missing(checkout: Path) -> No
     assert "test_on_the_sample" in done.stderr
     assert "error: 2 tests were skipped on CI" in done.stderr
     assert "test_expected_to_fail" not in done.stderr
+
+
+def test_what_needs_root_is_excused(checkout: Path) -> None:
+    """Runners of GitHub run tests as a user."""
+    assert "test_as_root" not in run_check(checkout, CI="true").stderr
 
 
 def test_outside_ci_skips_are_only_listed(checkout: Path) -> None:

@@ -25,14 +25,14 @@ NOBODY = 65_534
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a disk of 1 MiB."""
     if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
+        pytest.skip("a small disk needs root")
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
-        pytest.skip(f"this machine does not let us mount a small disk: {mounted.stderr.strip()}")
+        pytest.skip(f"a small disk needs root that may mount: {mounted.stderr.strip()}")
     yield disk
     subprocess.run(["umount", disk], check=True)
 
