@@ -42,6 +42,7 @@ class ModelRules:
     is_shown_A: Mask
     """False for what is blocked or out of stock"""
     penalty_N1: npt.NDArray[np.float32]
+    n_live_shown: int
     pins: tuple[FittedPin, ...]
     """those of today"""
     caps: Mapping[int, int]
@@ -119,6 +120,7 @@ def fit_rules(
     hidden = article_indices(bundle, [*said.out_of_stock, *said.blocked])
     is_shown_A = np.ones(bundle.manifest.n_articles, np.bool_)
     is_shown_A[hidden] = False
+    is_shown_N = is_shown_A[bundle.live_articles]
     pins = []
     for pin in said.pins:
         group = code("index_group", pin.index_group) if pin.index_group is not None else 0
@@ -135,7 +137,8 @@ def fit_rules(
     return ModelRules(
         version=rules.version,
         is_shown_A=is_shown_A,
-        penalty_N1=penalty(is_shown_A[bundle.live_articles]),
+        penalty_N1=penalty(is_shown_N),
+        n_live_shown=int(np.count_nonzero(is_shown_N)),
         pins=tuple(pins),
         caps={group: cap for group, cap in caps.items() if group is not None},
         rest_days=rest_days if rest_days.any() else None,

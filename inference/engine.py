@@ -66,7 +66,7 @@ class Engine:
         self.rules = fit_rules(rules, self.bundle, self.attributes, today=today, is_strict=is_strict)
 
     def recommend(self, request: Request) -> Recommendation:
-        """Answer one request; RequestRefused when its filters leave too little."""
+        """Answer one request; RequestRefused when too few live articles are left for it."""
         return self.recommend_batch([request])[0]
 
     def recommend_batch(self, requests: Sequence[Request]) -> list[Recommendation]:
@@ -81,8 +81,9 @@ class Engine:
     def answer_batch(self, requests: Sequence[Request]) -> Sequence[Recommendation | RequestRefused]:
         """Answer requests in one run of the graph; each gets what it would get alone, up to rounding.
 
-        Every answer has min(top_k, number of articles that may be answered) articles. Unknown customers and articles
-        never fail: what is unknown is left out. Only filters may leave too little: then a refusal stands for it.
+        Every answer has top_k articles, all of them live, unless the shop has fewer. Unknown customers and articles
+        never fail: what is unknown is left out. Filters, rules and purchases may leave too little: then a refusal
+        stands for it.
         """
         if not requests:
             return []

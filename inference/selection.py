@@ -31,11 +31,11 @@ class Chosen(NamedTuple):
     rank: int
 
 
-def select(ranked: Iterable[int], spare: Iterable[int], terms: Terms) -> list[Chosen]:
-    """Choose top_k distinct articles: in the order of `ranked`, then of `spare`; fewer only when both are used up.
+def select(ranked: Iterable[int], spare: Iterable[int], terms: Terms, last: Iterable[int] = ()) -> list[Chosen]:
+    """Choose top_k distinct articles: in the order of `ranked`, then of `spare`; fewer only when all are used up.
 
     Pinned articles count against the caps and are never moved by them. When the caps leave an answer short, they give
-    way: first to ranked articles, then to spare ones.
+    way: first to ranked articles, then to spare ones. What is in `last` comes only when there is nothing else.
     """
     ranked = list(ranked)
     pins = _pins(terms)
@@ -65,10 +65,10 @@ def select(ranked: Iterable[int], spare: Iterable[int], terms: Terms) -> list[Ch
             counts[group] = counts.get(group, 0) + 1
         taken.add(index)
         chosen.append(index)
-    for index in over_cap:
+    for index in chain(over_cap, last):
         if len(chosen) == n_wanted:
             break
-        if index not in taken:
+        if index not in taken and index not in terms.banned:
             taken.add(index)
             chosen.append(index)
     chosen.sort(key=lambda index: ranks.get(index, len(ranks)))  # stable: spare ones stay in their order, at the end

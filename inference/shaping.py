@@ -1,11 +1,12 @@
 """Answer requests that ask for more than a ranking: filters, the shop's rules, reasons.
 
 Requests with the same filters and segment share a run of the graph. Every answer still has exactly top_k distinct live
-articles; where filters leave fewer, the request is refused with their number.
+articles; where filters, the shop's rules and what was bought leave fewer, the request is refused with their number.
+Only a shop that has fewer than top_k live articles at all fills up with those that are gone, as far as they reach.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,7 +104,7 @@ class _Group:
             contributions_KG = None if contributions_KG is None else contributions_KG[is_answer_K]
         terms = self._terms(request, lookup)
         self._require_enough(request, terms)
-        chosen = select(indices_K.tolist(), self._spare(), terms)
+        chosen = select(indices_K.tolist(), self._spare(), terms, self._gone(request))
         scores = _scores(chosen, scores_K)
         explanations = (
             explain(self._engine, lookup, chosen, contributions_KG, set(terms.pins.values())) if request.explain else ()
@@ -144,26 +145,52 @@ class _Group:
         return bool(self._is_allowed_N[bundle.live_articles.searchsorted(article_index)])
 
     def _require_enough(self, request: Request, terms: Terms) -> None:
-        """Refuse when the filters leave fewer live articles than were asked for."""
-        if self._is_allowed_N is None:
+        """Refuse when filters, rules and what was bought leave fewer live articles than were asked for."""
+        bundle, rules, top_k = self._engine.bundle, self._rules, request.top_k
+        is_allowed_N = self._is_allowed_N
+        if is_allowed_N is not None:
+            n_matching = len(self._best_first_N)
+        elif top_k > bundle.manifest.n_live:
             return
-        live_N = self._engine.bundle.live_articles
-        n_matching = len(self._best_first_N)
-        if terms.banned:
-            n_matching -= int(np.count_nonzero(np.isin(live_N[self._best_first_N], list(terms.banned))))
-        if n_matching < request.top_k:
+        else:
+            n_matching = rules.n_live_shown if rules is not None else bundle.manifest.n_live
+        if top_k + len(terms.banned) <= n_matching:
+            return
+        is_banned_N = np.isin(bundle.live_articles, list(terms.banned))
+        if is_allowed_N is not None:
+            is_banned_N &= is_allowed_N
+        elif rules is not None:
+            is_banned_N &= rules.is_shown_A[bundle.live_articles]
+        n_matching -= int(np.count_nonzero(is_banned_N))
+        if n_matching >= top_k:
+            return
+        if is_allowed_N is not None:
             raise invalid(
-                f"{n_matching:,} live articles match the filters, fewer than top_k {request.top_k}; "
+                f"{n_matching:,} live articles match the filters, fewer than top_k {top_k}; "
                 "widen the filters or ask for fewer"
             )
+        raise invalid(
+            f"{n_matching:,} live articles are left by the shop's rules and what was bought, fewer than top_k {top_k}; "
+            "ask for fewer"
+        )
 
     def _spare(self) -> Iterable[int]:
-        """Yield what fills an answer that the ranking leaves short: what is allowed, the most popular first."""
+        """Yield what fills an answer that the ranking leaves short: what is live and allowed, most popular first."""
         engine, rules = self._engine, self._rules
         if self._is_allowed_N is not None:
             yield from engine.bundle.live_articles[self._best_first_N].tolist()
             return
-        for index in chain(engine.popular, engine.catalogue):
+        for index in chain(engine.popular, islice(engine.catalogue, engine.bundle.manifest.n_live)):
+            if rules is None or rules.is_shown_A[index]:
+                yield index
+
+    def _gone(self, request: Request) -> Iterable[int]:
+        """Yield what is not live, for a shop that has less than was asked for."""
+        engine, rules = self._engine, self._rules
+        n_live = engine.bundle.manifest.n_live
+        if self._is_allowed_N is not None or request.top_k <= n_live:
+            return
+        for index in islice(engine.catalogue, n_live, None):
             if rules is None or rules.is_shown_A[index]:
                 yield index
 

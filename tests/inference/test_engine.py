@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from inference.bundle import load_bundle
 from inference.engine import Engine, Recommendation, Request
+from inference.errors import RequestRefused
 from tests.inference.tiny_bundle import article_id, customer_id, write_bundle
 
 
@@ -73,7 +74,17 @@ def test_live_articles_that_run_short_are_followed_by_the_rest_of_the_catalogue(
 def test_a_catalogue_smaller_than_top_k_answers_what_there_is(engine: Engine) -> None:
     assert len(engine.recommend(Request(top_k=100)).article_ids) == 40
     everything = [article_id(i) for i in range(40)]
-    assert engine.recommend(Request(article_ids=everything, exclude_purchased=True)).article_ids == []
+    bought = Request(article_ids=everything, top_k=100, exclude_purchased=True)
+    assert engine.recommend(bought).article_ids == []
+
+
+def test_too_few_live_articles_left_by_purchases_are_refused_with_their_number(engine: Engine) -> None:
+    bought = [article_id(i) for i in range(25)]
+    answer = engine.recommend(Request(article_ids=bought, top_k=5, exclude_purchased=True))
+    assert set(indices(answer)) == set(range(25, 30))
+    with pytest.raises(RequestRefused, match=r"5 live articles are left .*, fewer than top_k 6") as refused:
+        engine.recommend(Request(article_ids=bought, top_k=6, exclude_purchased=True))
+    assert (refused.value.status, refused.value.code) == (422, "invalid_request")
 
 
 def test_a_batch_gives_each_what_it_would_get_alone(engine: Engine) -> None:
@@ -101,11 +112,19 @@ requests = st.builds(
 @settings(deadline=None, max_examples=200)
 @given(batch=st.lists(requests, min_size=1, max_size=4))
 def test_whatever_is_asked_gets_top_k_distinct_articles_in_falling_order(engine: Engine, batch: list[Request]) -> None:
-    for request, answer in zip(batch, engine.recommend_batch(batch), strict=True):
+    for request, answer in zip(batch, engine.answer_batch(batch), strict=True):
         bought = {article for article in request.article_ids if article in {article_id(i) for i in range(40)}}
         if request.customer_id == customer_id(1):
             bought |= {article_id(3), article_id(7)}
-        possible = 40 - len(bought) if request.exclude_purchased else 40
+        excluded = {int(text) - 100_000_000 for text in bought} if request.exclude_purchased else set()
+        n_live_left = len(set(range(30)) - excluded)
+        if n_live_left < request.top_k <= 30:
+            assert isinstance(answer, RequestRefused)
+            continue
+        assert isinstance(answer, Recommendation)
+        possible = 40 - len(excluded)
+        if request.top_k <= 30:
+            assert max(indices(answer)) < 30
         assert len(answer.article_ids) == len(set(answer.article_ids)) == min(request.top_k, possible)
         assert len(answer.scores) == len(answer.article_ids)
         assert answer.scores == sorted(answer.scores, reverse=True)

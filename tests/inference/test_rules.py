@@ -9,6 +9,7 @@ import pytest
 
 from inference.bundle import load_bundle
 from inference.engine import Engine, Recommendation, Request
+from inference.errors import RequestRefused
 from inference.filters import Filters
 from inference.rules import RulesInvalid, parse_rules
 from tests.inference.tiny_bundle import article_id, customer_id
@@ -108,6 +109,27 @@ def test_a_cap_limits_a_garment_group_and_zero_keeps_it_out(engine: Engine) -> N
 def test_caps_that_leave_too_little_give_way(engine: Engine) -> None:
     obey(engine, caps={f"garment_group {n}": 1 for n in range(3)})
     assert len(set(indices(engine.recommend(Request(top_k=12))))) == 12
+
+
+@pytest.mark.parametrize("top_k", [12, 30])
+def test_caps_give_way_to_live_articles_and_never_to_those_that_are_gone(engine: Engine, top_k: int) -> None:
+    obey(engine, caps={"garment_group 0": 0, "garment_group 1": 0})
+    for customer in (None, customer_id(1)):
+        answer = indices(engine.recommend(Request(customer, top_k=top_k)))
+        assert len(set(answer)) == top_k
+        assert max(answer) < 30
+
+
+def test_rules_that_leave_too_little_refuse_with_the_number_that_is_left(engine: Engine) -> None:
+    obey(engine, blocked=[article_id(i) for i in range(5, 40)])
+    assert set(indices(engine.recommend(Request(top_k=5)))) == set(range(5))
+    with pytest.raises(RequestRefused, match=r"5 live articles are left .*, fewer than top_k 6"):
+        engine.recommend(Request(top_k=6))
+    obey(engine, repurchase={f"product_group {n}": "never" for n in range(4)})
+    bought = [article_id(i) for i in range(28)]
+    assert set(indices(engine.recommend(Request(article_ids=bought, top_k=2)))) == {28, 29}
+    with pytest.raises(RequestRefused, match="2 live articles are left"):
+        engine.recommend(Request(article_ids=bought, top_k=3))
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,11 @@ def test_a_cap_gives_way_rather_than_leave_the_answer_short() -> None:
     assert articles(select([1, 3, 5, 2], [], Terms(4, caps={1: 1}, group_of=parity))) == [1, 3, 5, 2]
 
 
+def test_caps_give_way_before_what_comes_last() -> None:
+    answer = select([1, 3, 5, 2], [4], Terms(6, banned={8}, caps={1: 1, 0: 1}, group_of=parity), [6, 8, 10])
+    assert articles(answer) == [1, 3, 5, 2, 4, 6]
+
+
 def test_fewer_come_only_when_everything_is_used_up() -> None:
     assert articles(select([1, 2], [2, 3], Terms(9, banned={2}))) == [1, 3]
 
