@@ -83,15 +83,34 @@ class Connection(HttpToolsProtocol):
             self._shared.idle.pop(self, None)
         self._n_head_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # there is nothing to upgrade to, and the request itself is answered
+            self._feed(data)
         except httptools.HttpParserError:
             self.refuse(*self._refusal)
         else:
             if self._receiving_since_s is not None and self._n_head_bytes > MAX_HEAD_BYTES and self._is_in_head:
                 self.refuse(431, "head_too_large", f"the head is larger than {MAX_HEAD_BYTES:,} bytes")
 
+    def _feed(self, data: bytes) -> None:
+        """Parse without upgrades: there is nothing to upgrade to, and a client that asks for it is answered as if not.
+
+        The parser takes what follows such a head for another protocol, so that a body would be left to be read as the
+        next request. A fresh parser gets the head again, without the header that asks.
+        """
+        rest = memoryview(data)
+        while True:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+            lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+            lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self._is_upgrade = False
+            self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+
+    _is_upgrade = False
     _is_in_head = True
 
     def on_message_begin(self) -> None:
@@ -105,12 +124,20 @@ class Connection(HttpToolsProtocol):
                 what = f"the head is larger than {MAX_HEAD_BYTES:,} bytes"
                 self._refusal = (431, "head_too_large", what)
                 raise ValueError(what)  # ends the parsing; data_received answers
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self._refusal = (501, "not_implemented", "CONNECT is for proxies; this is none")
+                raise ValueError("CONNECT")
+            self._is_upgrade = True  # _feed gives the head again
+            return
         self._is_in_head = False
         super().on_headers_complete()
         if self._shared.is_draining:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
+        if self._is_upgrade:
+            return
         self._receiving_since_s = None
         self._n_head_bytes = 0
         super().on_message_complete()

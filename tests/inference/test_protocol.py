@@ -130,6 +130,37 @@ def test_a_request_that_was_whole_is_answered_before_the_garbage_behind_it(serve
     assert b'"count":3' in received
 
 
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+def test_who_asks_for_an_upgrade_is_answered_as_if_not_and_the_body_is_no_request(server: Server) -> None:
+    inner = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Request-ID: inner\r\n\r\n"
+    smuggled = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(inner) + UPGRADE + b"\r\n" + inner
+    asked = PREDICT + UPGRADE + b'\r\n{"top_k": 3}'
+    last = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Request-ID: last\r\nConnection: close\r\n\r\n"
+    sent = smuggled + asked + b"GET /livez HTTP/1.1\r\nHost: x\r\n" + UPGRADE + b"\r\n" + asked + last
+    for n_bytes in (len(sent), 100, 7):  # at once, and in pieces
+        with connect(server) as client:
+            for start in range(0, len(sent), n_bytes):
+                client.sendall(sent[start : start + n_bytes])
+            _, received = read_all(client)
+        statuses = [
+            line.split()[1] for line in received.replace(b"}HTTP", b"}\nHTTP").splitlines() if b"HTTP/1.1" in line
+        ]
+        assert statuses == [b"400", b"200", b"200", b"200", b"200"]
+        assert received.count(b'"count":3') == 2
+        assert b"inner" not in received
+        assert b"x-request-id: last" in received
+
+
+def test_connect_is_refused(server: Server) -> None:
+    with connect(server) as client:
+        client.sendall(b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        status, received = read_all(client)
+    assert status == 501
+    assert received.count(b"HTTP/1.1") == 1
+
+
 def test_a_low_limit_of_open_files_is_raised(start_server: StartServer, tiny_bundle: Path) -> None:
     command = ["sh", "-c", f"ulimit -Sn 256; exec {sys.executable} -m inference"]
     server = start_server(MODEL_URI=str(tiny_bundle), command=command)
