@@ -57,14 +57,14 @@ def create_service(settings: Settings, *, metrics_port: int | None = None) -> Se
     )
     shift = Shift(swap.live)
     metrics.registry.register(shift)
-    app = create_app(swap, metrics, book, challenge, model_poll_seconds=settings.model_poll_seconds)
-    app.include_router(shift_route(shift))
-    if settings.page:
-        app.include_router(page_routes(swap.live))
     tokens = None
     if settings.api_tokens_file is not None:
         # A port of its own for /metrics is closed by the network, not by tokens.
         tokens = Tokens(settings.api_tokens_file, ("/metrics",) if metrics_port is not None else ())
+    app = create_app(swap, metrics, book, challenge, tokens, model_poll_seconds=settings.model_poll_seconds)
+    app.include_router(shift_route(shift))
+    if settings.page:
+        app.include_router(page_routes(swap.live))
     return Service(
         app,
         batcher,
@@ -77,7 +77,13 @@ def create_service(settings: Settings, *, metrics_port: int | None = None) -> Se
 
 
 def create_app(
-    swap: Swap, metrics: Metrics, book: RulesBook, challenge: Challenge | None, *, model_poll_seconds: float
+    swap: Swap,
+    metrics: Metrics,
+    book: RulesBook,
+    challenge: Challenge | None,
+    tokens: Tokens | None,
+    *,
+    model_poll_seconds: float,
 ) -> FastAPI:
     """Everything but predictions."""
 
@@ -121,6 +127,7 @@ def create_app(
             last_refusal=swap.reason or None,
             rules_version=book.current.version or None,
             rules_refusal=book.reason or None,
+            tokens_refusal=(tokens.reason or None) if tokens else None,
             challenger_version=challenge.version() if challenge else None,
             challenger_refusal=challenge.refusal() if challenge else None,
         )

@@ -2,8 +2,12 @@
 
 One token to a line, `name:sha256` in hex; blank lines and lines that begin with # are skipped. A name may stand twice,
 so that an old token and its successor are good at the same time. `python -m inference.tokens NAME` makes one.
+
+A file that can be read is obeyed: who is not in it any more has no token, and a bad line harms no other. Only a file
+that is gone or cannot be read leaves the tokens before it good.
 """
 
+import errno
 import hashlib
 import hmac
 import re
@@ -21,7 +25,7 @@ OPEN_PATHS = frozenset({"/", "/healthz", "/livez", "/docs", "/openapi.json"})
 OPEN_FOLDER = "/docs/assets/"
 LOOK_EVERY_S = 1.0
 MAX_FILE_BYTES = 1 << 20
-_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):([0-9a-f]{64})")
+_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):([0-9A-Fa-f]{64})")
 
 log = get_logger()
 
@@ -38,10 +42,16 @@ class Tokens:
         self._now = now
         self._looked_at = now()
         self._state = _state(path)
+        self.reason = ""
+        """What is wrong with the file, by line and never quoted; empty when nothing is."""
         try:
-            self._digests = _read(path)
-        except ValueError as error:
-            raise SettingsInvalid(f"API_TOKENS_FILE={path}: {error}") from error
+            self._digests, self.reason = _read(path)
+        except OSError as error:
+            raise SettingsInvalid(f"API_TOKENS_FILE={path}: cannot be read ({error.strerror})") from error
+        if not self._digests:
+            raise SettingsInvalid(f"API_TOKENS_FILE={path}: {self.reason}")
+        if self.reason:
+            log.error("tokens_refused", path=str(path), reason=self.reason, n_tokens=len(self._digests))
 
     def refusal(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> RequestRefused | None:
         """Give the 401 of a request that needs a token and has none that is good."""
@@ -68,11 +78,13 @@ class Tokens:
             return
         self._state = state
         try:
-            self._digests = _read(self._path)
-        except ValueError as error:  # half-written or gone: who had a token keeps it
-            log.error("tokens_refused", path=str(self._path), reason=str(error), n_tokens=len(self._digests))
-            return
-        log.info("tokens_read", path=str(self._path), n_tokens=len(self._digests))
+            self._digests, self.reason = _read(self._path)
+        except OSError as error:  # a mount that is gone for a moment must not lock everybody out
+            self.reason = f"cannot be read ({error.strerror}); who had a token keeps it"
+        if self.reason:
+            log.error("tokens_refused", path=str(self._path), reason=self.reason, n_tokens=len(self._digests))
+        else:
+            log.info("tokens_read", path=str(self._path), n_tokens=len(self._digests))
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
@@ -83,26 +95,26 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _read(path: Path) -> list[bytes]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
+def _read(path: Path) -> tuple[list[bytes], str]:
+    """Give the hashes of all good lines, and what is wrong with the others; OSError when the file cannot be read."""
+    with path.open("rb") as file:
+        text = file.read(MAX_FILE_BYTES + 1)
     if len(text) > MAX_FILE_BYTES:
-        raise ValueError(f"larger than {MAX_FILE_BYTES:,} bytes")
-    digests = []
+        raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES:,} bytes")
+    digests, bad = [], []
     for number, line in enumerate(text.decode("utf-8", "replace").splitlines(), 1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
         found = _LINE.fullmatch(line)
         if found is None:  # never quoted: somebody may have put the token itself there
-            raise ValueError(f"line {number} is not name:sha256 in lower-case hex; python -m inference.tokens NAME")
-        digests.append(bytes.fromhex(found[2]))
-    if not digests:
-        raise ValueError("it holds no token; make one with python -m inference.tokens NAME")
-    return digests
+            bad.append(number)
+        else:
+            digests.append(bytes.fromhex(found[2]))
+    if bad:
+        which = f"line {bad[0]} is" if len(bad) == 1 else f"lines {', '.join(map(str, bad[:10]))} are"
+        return digests, f"{which} not name:sha256 in hex; python -m inference.tokens NAME makes one"
+    return digests, "" if digests else "it holds no token; make one with python -m inference.tokens NAME"
 
 
 def main() -> None:

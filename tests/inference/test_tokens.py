@@ -45,6 +45,13 @@ def test_a_server_with_tokens_answers_health_and_pages_to_all_and_the_rest_to_wh
     assert server.predict({}, Authorization="Bearer secret-1").status_code == 200
     file.write_text(line("shop", "secret-2"))
     server.wait_for(lambda: server.predict({}, Authorization="Bearer secret-1").status_code == 401, "the old one gone")
+    assert server.get("/healthz").json()["tokens_refusal"] is None
+    file.write_text("secret-3\n" + line("shop", "secret-2"))
+    server.wait_for(
+        lambda: server.predict() and "line 1 is not" in (server.get("/healthz").json()["tokens_refusal"] or ""),
+        "what is wrong",
+    )
+    assert server.predict({}, Authorization="Bearer secret-2").status_code == 200
     assert "secret-" not in server.log_path.read_text()
 
 
@@ -54,23 +61,35 @@ def test_a_port_of_its_own_for_metrics_needs_no_token(tmp_path: Path) -> None:
     assert Tokens(tmp_path / "tokens").refusal("/metrics", []) is not None
 
 
-def test_a_broken_file_keeps_those_who_had_tokens(tmp_path: Path) -> None:
+def test_a_file_that_can_be_read_is_obeyed_and_one_that_cannot_keeps_those_who_had_tokens(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text(line("shop", "secret-1"))
     clock = [0.0]
     tokens = Tokens(file, now=lambda: clock[0])
-    for text in ("secret-2\n", "", line("shop", "secret-2").upper()):
-        file.write_text(text)
+
+    def good() -> list[str]:
         clock[0] += 2
-        assert tokens.refusal("/predict", bearer("secret-1")) is None
-        assert tokens.refusal("/predict", bearer("secret-2")) is not None
+        return [name for name in ("secret-1", "secret-2") if tokens.refusal("/predict", bearer(name)) is None]
+
+    assert (good(), tokens.reason) == (["secret-1"], "")
+    file.write_text("secret-2\n" + line("shop", "secret-1"))
+    assert good() == ["secret-1"]
+    assert tokens.reason.startswith("line 1 is not name:sha256")
+    name, _, digest = line("shop", "secret-2").partition(":")
+    file.write_text(f"{name}:{digest.upper()}")
+    assert (good(), tokens.reason) == (["secret-2"], "")
     file.unlink()
-    clock[0] += 2
-    assert tokens.refusal("/predict", bearer("secret-1")) is None
-    file.write_text(line("shop", "secret-2"))
-    clock[0] += 2
-    assert tokens.refusal("/predict", bearer("secret-1")) is not None
-    assert tokens.refusal("/predict", bearer("secret-2")) is None
+    assert good() == ["secret-2"]
+    assert "cannot be read (No such file" in tokens.reason
+    for nobody in ("", "# none\n", "secret-1\n"):
+        file.write_text(nobody)
+        assert good() == []
+        assert tokens.reason
+    file.write_text(line("shop", "secret-1"))
+    assert (good(), tokens.reason) == (["secret-1"], "")
+    file.write_text(" " * (1 << 20) + "\n")  # it may hold more than was read
+    assert good() == ["secret-1"]
+    assert "larger than 1,048,576 bytes" in tokens.reason
 
 
 @pytest.mark.parametrize(
