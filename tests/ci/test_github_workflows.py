@@ -3,8 +3,10 @@
 import importlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +87,94 @@ def test_every_command_of_ours_parses_with_its_own_options() -> None:
             name, command, rest_of = app.resolve_command(context, list(arguments))
             assert command is not None
             command.make_context(name, rest_of, parent=context)
+
+
+BUILD = yaml.safe_load((GITHUB / "workflows/build-images.yaml").read_text())
+
+
+def test_no_commit_takes_the_place_of_another_in_the_queue() -> None:
+    """Of a group's waiting runs GitHub keeps the newest only."""
+    assert "${{ github.sha }}" in BUILD["concurrency"]["group"]
+    assert [name for name, job in BUILD["jobs"].items() if "concurrency" in job] == []
+
+
+PYTHON = """#!/bin/bash
+# what promote does: edits gitops/ and says so, or finds nothing to do
+if [ "$2" = pipelines.promote ]; then
+  pin="$(grep -oP -- '--tag \\K\\S+' <<<"$*")"
+  [ "$(cat gitops/pin)" = "$pin" ] && exit 0
+  echo "$pin" >gitops/pin
+  echo "Promote $pin" >"$RUNNER_TEMP/message.txt"
+fi
+# another promotion, between the edit and the push
+if [ "$2" = pipelines.gitops.validate ] && [ -x ../meanwhile ]; then ../meanwhile; rm ../meanwhile; fi
+exit 0
+"""
+GH = """#!/bin/bash
+if [ "$1 $2" = "pr list" ]; then cat ../requests 2>/dev/null; exit 0; fi
+if [ "$1 $2" = "pr create" ]; then echo 7 >>../requests; fi
+"""
+
+
+@pytest.fixture
+def promotion(tmp_path: Path) -> Callable[[str], str]:
+    """Run the script of the promotion job in a real clone; python and gh are stand-ins. Gives what main then holds."""
+
+    def git(*words: str, cwd: Path = tmp_path) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false", *words]
+        return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q", "--bare", "-b", "main", "origin")
+    git("clone", "-q", "origin", "seed")
+    (tmp_path / "seed/gitops").mkdir()
+    (tmp_path / "seed/gitops/pin").write_text("develop-0000000\n")
+    git("add", "gitops", cwd=tmp_path / "seed")
+    git("commit", "-q", "-m", "first", cwd=tmp_path / "seed")
+    git("push", "-q", "origin", "HEAD:main", cwd=tmp_path / "seed")
+    (tmp_path / "bin").mkdir()
+    for name, text in (("python", PYTHON), ("gh", GH), ("sleep", "#!/bin/bash\n")):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    script = BUILD["jobs"]["promote"]["steps"][-1]["run"]
+
+    def run(branch: str) -> str:
+        git("clone", "-q", "origin", "work")
+        environment = {
+            "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "RUNNER_TEMP": str(tmp_path),
+            "GITHUB_REF_NAME": branch,
+            "GITHUB_SHA": "1a2b3c4",
+            "IMAGES": '["inference","training"]',
+            "LAKE": "",
+        }
+        command = ["bash", "-e", "-o", "pipefail", "-c", script]
+        done = subprocess.run(
+            command, cwd=tmp_path / "work", env=environment, capture_output=True, text=True, check=False
+        )
+        shutil.rmtree(tmp_path / "work")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return git("show", "main:gitops/pin", cwd=tmp_path / "origin").strip()
+
+    return run
+
+
+def test_promotion_to_staging_lands_though_another_came_first(promotion: Callable[[str], str], tmp_path: Path) -> None:
+    meanwhile = tmp_path / "meanwhile"
+    meanwhile.write_text(
+        f"#!/bin/bash\ncd {tmp_path}/seed && echo develop-9999999 >gitops/pin && "
+        "git -c user.name=b -c user.email=b@example.org commit -qam other && git push -q origin HEAD:main\n"
+    )
+    meanwhile.chmod(0o755)
+    assert promotion("develop") == "develop-1a2b3c4"
+    log = subprocess.run(["git", "log", "--format=%s", "main"], cwd=tmp_path / "origin", capture_output=True, text=True)
+    assert log.stdout.split("\n")[:3] == ["Promote develop-1a2b3c4", "other", "first"]
+    assert promotion("develop") == "develop-1a2b3c4"  # again: nothing to do is no failure
+
+
+def test_promotion_to_production_may_be_run_again(promotion: Callable[[str], str], tmp_path: Path) -> None:
+    for _ in range(2):
+        assert promotion("main") == "develop-0000000", "production waits for the pull request"
+    branches = subprocess.run(["git", "branch"], cwd=tmp_path / "origin", capture_output=True, text=True).stdout
+    assert "promote/main-1a2b3c4" in branches
+    assert (tmp_path / "requests").read_text() == "7\n"
