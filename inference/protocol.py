@@ -26,6 +26,9 @@ UNREAD_TIMEOUT_S = 30.0
 # An idle connection costs about 10 KiB; beyond so many the one that was idle longest makes room.
 MAX_CONNECTIONS = 2048
 
+# Requests of one connection that wait for the answers before them.
+MAX_PIPELINED = 64
+
 
 class ConnectionState(ServerState):
     """What all connections of a server share."""
@@ -55,6 +58,7 @@ class Connection(HttpToolsProtocol):
         self._last_event_s = self.loop.time()
         self._receiving_since_s: float | None = None
         self._n_head_bytes = 0
+        self._is_refused = False
         self._refusal = (400, "malformed_http", "what was sent is not HTTP/1.1")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -76,6 +80,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, as uvicorn does, and bound its head."""
+        if self._is_refused:
+            return
         self._unset_keepalive_if_required()
         self._last_event_s = self.loop.time()
         if self._receiving_since_s is None:
@@ -114,6 +120,10 @@ class Connection(HttpToolsProtocol):
     _is_in_head = True
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            what = f"more than {MAX_PIPELINED} requests wait for the answers before them; read those first"
+            self._refusal = (429, "too_many_requests", what)
+            raise ValueError(what)  # ends the parsing; data_received answers
         self._is_in_head = True
         super().on_message_begin()
 
@@ -144,6 +154,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self.pipeline or self._is_refused:
+            self.flow.pause_reading()
         if self._receiving_since_s is None and not self.pipeline and not self.transport.is_closing():
             self._shared.idle[self] = None
 
@@ -175,6 +187,7 @@ class Connection(HttpToolsProtocol):
         """Answer without the application, and close."""
         self._shared.idle.pop(self, None)
         self._receiving_since_s = None
+        self._is_refused = True
         if self.transport.is_closing():
             return
         self._shared.refused(status)

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from inference.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES
+from inference.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_PIPELINED
 from tests.inference.conftest import Server
 from tests.inference.test_server import StartServer, metric
 
@@ -159,6 +159,30 @@ def test_connect_is_refused(server: Server) -> None:
         status, received = read_all(client)
     assert status == 501
     assert received.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    "request_line", [b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", PREDICT + b'\r\n{"top_k": 3}'], ids=["get", "post"]
+)
+def test_requests_without_end_that_nobody_waits_for_cost_little(server: Server, request_line: bytes) -> None:
+    server.predict({})
+    before_bytes = rss_bytes(server)
+    with connect(server) as client:
+        with contextlib.suppress(OSError):  # the server closes while they are sent
+            client.sendall(request_line * 50_000)
+        with contextlib.suppress(OSError):
+            while client.recv(1 << 20):
+                pass
+    assert rss_bytes(server) - before_bytes < 16 << 20
+    assert metric(server, "http_requests_total", route="none", status="429") >= 1
+
+
+def test_as_many_requests_at_once_as_may_wait_are_answered(server: Server) -> None:
+    last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with connect(server) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * MAX_PIPELINED + last)
+        _, received = read_all(client)
+    assert received.count(b"HTTP/1.1 200") == MAX_PIPELINED + 1
 
 
 def test_a_low_limit_of_open_files_is_raised(start_server: StartServer, tiny_bundle: Path) -> None:
