@@ -24,7 +24,7 @@ from inference.champion import open_source
 from inference.errors import RequestRefused
 from inference.page import documentation_policy, examples_of, page_routes
 from inference.predict import Predictor
-from inference.rules_file import RulesBook, open_rules
+from inference.rules_file import RulesBook, kept_rules, open_rules
 from inference.service import RETRY_AFTER_SECONDS, Service, error_body
 from inference.settings import Settings
 from inference.shift import Shift, shift_route
@@ -46,7 +46,11 @@ CODES = {404: "not_found", 405: "method_not_allowed"}
 def create_service(settings: Settings, *, metrics_port: int | None = None) -> Service:
     """Build the ASGI application; following the champion begins with its lifespan."""
     metrics = Metrics()
-    book = RulesBook(open_rules(settings.rules_uri, settings.model_uri), refused=metrics.counter(*RULES_REFUSED))
+    book = RulesBook(
+        open_rules(settings.rules_uri, settings.model_uri),
+        kept=kept_rules(settings.model_cache, settings.rules_uri, settings.model_uri),
+        refused=metrics.counter(*RULES_REFUSED),
+    )
     source = open_source(settings.model_uri, settings.model_cache)
     swap = Swap(source, metrics, poll_seconds=settings.model_poll_seconds, prepare=book.prepare)
     batcher = Batcher(swap.live, metrics.batch_size.observe, swap.failed)

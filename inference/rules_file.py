@@ -1,8 +1,12 @@
-"""Follow the rules file: read it when it changes, keep the last good one when it breaks."""
+"""Follow the rules file: read it when it changes, keep the last good one when it breaks.
+
+The last good one is kept in MODEL_CACHE too, for a restart while the file is broken or gone.
+"""
 
 import asyncio
 import datetime as dt
 import json
+import os
 import sys
 import weakref
 from collections.abc import Callable
@@ -10,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from inference.allowed import fit_rules
+from inference.cache import registry_folder
 from inference.engine import Engine
 from inference.errors import FetchFailed
 from inference.rules import MAX_RULES_BYTES, RulesInvalid, RulesVersion, parse_rules
@@ -108,9 +113,15 @@ def open_rules(uri: str | None, model_uri: str) -> RulesSource | None:
     return RulesObject(uri) if uri.startswith("s3://") else RulesFile(Path(uri.removeprefix("file://")))
 
 
+def kept_rules(cache: Path, uri: str | None, model_uri: str) -> Path:
+    """Tell where the last good rules are kept: by where they are read from, so that no server obeys another's."""
+    return registry_folder(cache, uri or model_uri) / RULES_NAME
+
+
 class RulesBook:
     """The rules of the moment, and the engines that obey them.
 
+    `kept` is where the last good file is written, for a restart without it.
     `refused` is told of each file that is not taken, `today` gives the day in UTC, for pins that begin and end.
     """
 
@@ -118,6 +129,7 @@ class RulesBook:
         self,
         source: RulesSource | None,
         *,
+        kept: Path | None = None,
         refused: Callable[[], None] = lambda: None,
         today: Callable[[], dt.date] = lambda: dt.datetime.now(dt.UTC).date(),
     ) -> None:
@@ -125,6 +137,7 @@ class RulesBook:
         self.reason = ""
         """Why the newest file is not the one that is obeyed; empty when it is."""
         self._source = source
+        self._kept = self._kept_unread = kept
         self._refused = refused
         self._today = today
         self._obeyed_on: dt.date | None = None
@@ -155,10 +168,12 @@ class RulesBook:
         try:
             text, mark = await self._source.read(self._mark)
         except FetchFailed as error:
+            self._take_kept()
             self._say("rules_unreachable", str(error))
             return
         if text is None:
-            if not mark and self._mark:  # a mount that is gone must not put blocked articles back on show
+            # A mount that is gone must not put blocked articles back on show.
+            if not mark and (self._mark or self._take_kept()):
                 self._say("rules_gone", "the rules file is gone; its last rules stay. To lift them, write {}")
             return
         self._mark = mark
@@ -166,12 +181,40 @@ class RulesBook:
             rules = parse_rules(text)
             self._require_fit(rules)
         except RulesInvalid as error:
+            self._take_kept()
             self._say("rules_refused", str(error))
             self._refused()
             return
         self.current, self.reason = rules, ""
         self._obey(rules)
         log.info("rules_read", rules_version=rules.version, **_sizes(rules))
+        self._keep(text)
+
+    def _keep(self, text: bytes) -> None:
+        """Write the good file down; without room for it the rules are obeyed all the same."""
+        if self._kept is None:
+            return
+        partial = self._kept.with_name(f".{RULES_NAME}-{os.getpid()}")
+        try:
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(text)
+            partial.replace(self._kept)
+        except OSError as error:
+            log.warning("rules_not_kept", reason=f"{self._kept}: {error.strerror}; a restart has only the file itself")
+
+    def _take_kept(self) -> bool:
+        """Obey the last good rules of an earlier run, once, when this one has read none; False when there are none."""
+        kept, self._kept_unread = self._kept_unread, None
+        if kept is None or self.current.version:
+            return False
+        try:
+            rules = parse_rules(kept.read_bytes())
+        except (OSError, RulesInvalid):
+            return False
+        self.current = rules
+        self._obey(rules)
+        log.warning("rules_kept", rules_version=rules.version, **_sizes(rules))
+        return bool(rules)
 
     def _require_fit(self, rules: RulesVersion) -> None:
         """Raise RulesInvalid when no engine knows all of the groups that the rules name."""

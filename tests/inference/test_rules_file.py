@@ -127,3 +127,44 @@ def test_rules_reach_every_engine_that_was_prepared(tmp_path: Path, tiny_bundle:
     write(tmp_path / "rules.json", json.dumps({"blocked": best}))
     asyncio.run(book.check())
     assert all(engine.recommend(Request(top_k=1)).article_ids != best for engine in engines)
+
+
+@pytest.mark.parametrize("left", [None, "{", '{"blocked": 5}'])
+def test_a_restart_with_a_broken_or_missing_file_obeys_the_last_good_one(
+    start_server: StartServer, registry: Path, left: str | None
+) -> None:
+    rules = registry / "rules.json"
+    write(rules, json.dumps({"blocked": [article_id(1)]}))
+    server = start_server(MODEL_URI=str(registry))
+    server.wait_for_version("v1")
+    version = server.get("/healthz").json()["rules_version"]
+    server.stop()
+    rules.unlink()
+    if left is not None:
+        write(rules, left)
+    again = start_server(MODEL_URI=str(registry))
+    again.wait_for_version("v1")
+    health = again.get("/healthz").json()
+    assert health["rules_version"] == version
+    assert health["rules_refusal"]
+    assert best(again) != article_id(1)
+    write(rules, "{}")
+    again.wait_for(lambda: best(again) == article_id(1), "no rules")
+    again.stop()
+    rules.unlink()
+    lifted = start_server(MODEL_URI=str(registry))
+    lifted.wait_for_version("v1")
+    assert best(lifted) == article_id(1)
+    assert lifted.get("/healthz").json()["rules_refusal"] is None
+
+
+def test_without_room_to_keep_them_rules_are_obeyed_all_the_same(tmp_path: Path, tiny_bundle: Path) -> None:
+    engine = Engine(load_bundle(tiny_bundle))
+    (tmp_path / "full").write_text("")
+    book = RulesBook(RulesFile(tmp_path / "rules.json"), kept=tmp_path / "full" / "rules.json")
+    book.prepare(engine)
+    best = engine.recommend(Request(top_k=1)).article_ids
+    write(tmp_path / "rules.json", json.dumps({"blocked": best}))
+    asyncio.run(book.check())
+    assert engine.recommend(Request(top_k=1)).article_ids != best
+    assert book.reason == ""
