@@ -8,8 +8,9 @@
 
 import datetime as dt
 import hashlib
+import json
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError, model_validator
 
@@ -90,13 +91,24 @@ class RulesVersion:
         return self.rules != Rules()
 
 
+def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:  # only the last would count, and what the first blocks be on show again
+            raise RulesInvalid(f"{name[:50]!r} is given twice; make one of the two")
+        seen.add(name)
+
+
 def parse_rules(text: bytes) -> RulesVersion:
     """Check the bytes of a rules file; RulesInvalid names every fault of the first ten."""
     if len(text) > MAX_RULES_BYTES:
         raise RulesInvalid(f"larger than {MAX_RULES_BYTES:,} bytes")
     try:
         rules = Rules.model_validate_json(text)
+        json.loads(text, object_pairs_hook=_refuse_duplicate_keys)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors()[:10]]
         raise RulesInvalid("; ".join(faults)) from error
+    except RecursionError as error:
+        raise RulesInvalid("the file: nested too deep") from error
     return RulesVersion(rules, hashlib.sha256(text).hexdigest()[:12])

@@ -170,6 +170,9 @@ def test_articles_of_the_request_itself_rest_too(engine: Engine) -> None:
             b'{"pins": [{"article_id": "0100000001", "position": 1, "from": "2020-09-02", "until": "2020-09-01"}]}',
             "ends on 2020-09-01, before it begins on 2020-09-02",
         ),
+        (b'{"blocked": ["0100000001"], "blocked": []}', "'blocked' is given twice"),
+        (b'{"caps": {"Jersey": 1, "Jersey": 2}}', "'Jersey' is given twice"),
+        (b'{"blocked": ' + b"[" * 100_000, "the file: Invalid JSON: recursion limit exceeded"),
         (b" " * (4 << 20) + b"{}", "larger than 4,194,304 bytes"),
     ],
 )
