@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError, model_validator
@@ -61,22 +62,21 @@ class Rules(BaseModel):
 
     @model_validator(mode="after")
     def _check_pins(self) -> "Rules":
-        taken: dict[tuple[int, str | None], Pin] = {}
+        places: dict[tuple[int, str | None], list[Pin]] = {}
         for pin in self.pins:
             if pin.since is not None and pin.until is not None and pin.since > pin.until:
                 raise ValueError(f"the pin of {pin.article_id} ends on {pin.until}, before it begins on {pin.since}")
-            other = taken.setdefault((pin.position, pin.index_group), pin)
-            if other is not pin and _overlap(pin, other):
-                raise ValueError(
-                    f"{other.article_id} and {pin.article_id} are both pinned to position {pin.position}"
-                    f"{f' of {pin.index_group}' if pin.index_group else ''} on the same days"
-                )
+            places.setdefault((pin.position, pin.index_group), []).append(pin)
+        for (position, index_group), pins in places.items():
+            pins.sort(key=lambda pin: pin.since or dt.date.min)
+            # In the order of their first days, a pin overlaps an earlier one when it overlaps the one before it.
+            for one, following in pairwise(pins):
+                if one.until is None or (following.since or dt.date.min) <= one.until:
+                    raise ValueError(
+                        f"{one.article_id} and {following.article_id} are both pinned to position {position}"
+                        f"{f' of {index_group}' if index_group else ''} on the same days"
+                    )
         return self
-
-
-def _overlap(one: Pin, other: Pin) -> bool:
-    first = max(one.since or dt.date.min, other.since or dt.date.min)
-    return first <= min(one.until or dt.date.max, other.until or dt.date.max)
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,18 @@ def test_pins_of_other_days_may_share_a_position() -> None:
     assert len(parse_rules(json.dumps({"pins": pins}).encode()).rules.pins) == 2
 
 
+def test_every_two_pins_of_a_position_are_compared() -> None:
+    pins = [
+        {"article_id": "0100000001", "position": 1, "from": "2020-01-01", "until": "2020-01-31"},
+        {"article_id": "0100000002", "position": 1, "from": "2020-11-01"},
+        {"article_id": "0100000003", "position": 1, "from": "2020-11-30"},
+    ]
+    with pytest.raises(RulesInvalid, match="0100000002 and 0100000003 are both pinned to position 1"):
+        parse_rules(json.dumps({"pins": pins}).encode())
+    with pytest.raises(RulesInvalid, match="0100000002 and 0100000003 are both pinned to position 1"):
+        parse_rules(json.dumps({"pins": pins[::-1]}).encode())
+
+
 def test_a_group_that_the_model_lacks_is_refused_in_a_new_file_and_left_out_for_a_new_model(engine: Engine) -> None:
     rules = parse_rules(b'{"caps": {"garment group 1": 1}}')
     with pytest.raises(RulesInvalid, match="'garment group 1' is not one of this model's; did you mean 'garment_group"):
