@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 MAX_HEAD_BYTES = 16 * 1024
+TRAILERS_TOO_LARGE = f"what follows the body is larger than {MAX_HEAD_BYTES:,} bytes"
 # From the first byte of a request to its last. The largest body allowed takes 0.5 s over 1 Mbit/s.
 REQUEST_TIMEOUT_S = 10.0
 # A load balancer closes idle connections after 60 s; whoever closes first must not be the server.
@@ -84,6 +85,7 @@ class Connection(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._last_event_s = self.loop.time()
+        self._has_body = False
         if self._receiving_since_s is None:
             self._receiving_since_s = self._last_event_s
             self._shared.idle.pop(self, None)
@@ -93,8 +95,17 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.refuse(*self._refusal)
         else:
-            if self._receiving_since_s is not None and self._n_head_bytes > MAX_HEAD_BYTES and self._is_in_head:
-                self.refuse(431, "head_too_large", f"the head is larger than {MAX_HEAD_BYTES:,} bytes")
+            if self._receiving_since_s is None:
+                return
+            if self._is_in_head:
+                if self._n_head_bytes > MAX_HEAD_BYTES:
+                    self.refuse(431, "head_too_large", f"the head is larger than {MAX_HEAD_BYTES:,} bytes")
+            elif self._has_body:
+                self._n_bodyless_bytes = 0
+            else:
+                self._n_bodyless_bytes += len(data)
+                if self._n_bodyless_bytes > MAX_HEAD_BYTES:
+                    self.refuse(431, "trailers_too_large", TRAILERS_TOO_LARGE)
 
     def _feed(self, data: bytes) -> None:
         """Parse without upgrades: there is nothing to upgrade to, and a client that asks for it is answered as if not.
@@ -118,6 +129,10 @@ class Connection(HttpToolsProtocol):
 
     _is_upgrade = False
     _is_in_head = True
+    _has_body = False
+    _n_bodyless_bytes = 0
+    """Received within a body since the last of it: trailers, or what describes a chunk."""
+    _n_trailer_bytes = 0
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MAX_PIPELINED:
@@ -125,6 +140,7 @@ class Connection(HttpToolsProtocol):
             self._refusal = (429, "too_many_requests", what)
             raise ValueError(what)  # ends the parsing; data_received answers
         self._is_in_head = True
+        self._n_trailer_bytes = self._n_bodyless_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -144,6 +160,19 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if self._shared.is_draining:
             self.cycle.keep_alive = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_in_head:
+            super().on_header(name, value)
+            return
+        self._n_trailer_bytes += len(name) + len(value) + 4
+        if self._n_trailer_bytes > MAX_HEAD_BYTES:
+            self._refusal = (431, "trailers_too_large", TRAILERS_TOO_LARGE)
+            raise ValueError(TRAILERS_TOO_LARGE)  # ends the parsing; data_received answers
+
+    def on_body(self, body: bytes) -> None:
+        self._has_body = True
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._is_upgrade:

@@ -130,6 +130,35 @@ def test_a_request_that_was_whole_is_answered_before_the_garbage_behind_it(serve
     assert b'"count":3' in received
 
 
+CHUNKED = b'POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n{"top_k": 3}\r\n'
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        CHUNKED + b"0\r\n" + b"X-Trailer: abcdef\r\n" * MAX_HEAD_BYTES,
+        CHUNKED + b"0\r\nX-Endless: " + b"a" * (64 * MAX_HEAD_BYTES),
+        CHUNKED + b"1;endless=" + b"a" * (64 * MAX_HEAD_BYTES),
+    ],
+)
+def test_trailers_that_are_too_large_are_refused(server: Server, sent: bytes) -> None:
+    with connect(server) as client:
+        with contextlib.suppress(ConnectionError):  # the server closes while they are sent
+            client.sendall(sent)
+        with contextlib.suppress(ConnectionError):
+            assert read_all(client)[0] == 431
+    assert metric(server, "http_requests_total", route="none", status="431") >= 1
+
+
+def test_trailers_are_no_headers_and_the_connection_goes_on(server: Server) -> None:
+    last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with connect(server) as client:
+        client.sendall(CHUNKED + b"0\r\nX-Request-ID: trailer\r\n\r\n" + last)
+        _, received = read_all(client)
+    assert received.count(b"HTTP/1.1 200") == 2
+    assert b"trailer" not in received
+
+
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 
 
