@@ -136,6 +136,8 @@ class RulesBook:
         self.current = RulesVersion()
         self.reason = ""
         """Why the newest file is not the one that is obeyed; empty when it is."""
+        self._fault = ""
+        """What is wrong with the file that was read last."""
         self._source = source
         self._kept = self._kept_unread = kept
         self._refused = refused
@@ -175,6 +177,8 @@ class RulesBook:
             # A mount that is gone must not put blocked articles back on show.
             if not mark and (self._mark or self._take_kept()):
                 self._say("rules_gone", "the rules file is gone; its last rules stay. To lift them, write {}")
+            if mark:  # the file is as it was read, whatever was between
+                self.reason = self._fault
             return
         self._mark = mark
         try:
@@ -182,10 +186,11 @@ class RulesBook:
             self._require_fit(rules)
         except RulesInvalid as error:
             self._take_kept()
-            self._say("rules_refused", str(error))
+            self._fault = str(error)
+            self._say("rules_refused", self._fault)
             self._refused()
             return
-        self.current, self.reason = rules, ""
+        self.current, self.reason, self._fault = rules, "", ""
         self._obey(rules)
         log.info("rules_read", rules_version=rules.version, **_sizes(rules))
         self._keep(text)

@@ -168,3 +168,19 @@ def test_without_room_to_keep_them_rules_are_obeyed_all_the_same(tmp_path: Path,
     asyncio.run(book.check())
     assert engine.recommend(Request(top_k=1)).article_ids != best
     assert book.reason == ""
+
+
+def test_a_file_that_comes_back_as_it_was_is_no_longer_said_to_be_gone(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.json"
+    book = RulesBook(RulesFile(rules))
+    for text, reason in (("{}", ""), ("{", "Invalid JSON")):
+        write(rules, text)
+        asyncio.run(book.check())
+        assert reason in book.reason
+        before = book.reason
+        rules.rename(tmp_path / "away")
+        asyncio.run(book.check())
+        assert "is gone" in book.reason
+        (tmp_path / "away").rename(rules)
+        asyncio.run(book.check())
+        assert book.reason == before
