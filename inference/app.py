@@ -110,7 +110,9 @@ def create_app(
             if challenge is not None:
                 group.create_task(challenge.follow(swap))
 
-    app = FastAPI(title=TITLE, version=API_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=TITLE, version=API_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
 
     @app.get(
         "/healthz",

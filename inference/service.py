@@ -167,7 +167,9 @@ class Service:
                 ]
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        # HEAD is GET without the body, which the protocol leaves out; FastAPI's routes know only what they name.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        await self._app(asked, receive, send_with_id)
         return status
 
 

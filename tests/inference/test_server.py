@@ -97,6 +97,13 @@ def test_a_large_body_is_refused_before_it_is_sent(server: Server) -> None:
         assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
+def test_a_length_may_begin_with_zeros(server: Server) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as client:
+        client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 0000000002\r\n\r\n{}")
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
 def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     request = b'POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\nX-Request-ID: n%d\r\n\r\n{"top_k": %d}'
@@ -117,6 +124,19 @@ def test_other_methods_and_paths_get_the_envelope(server: Server) -> None:
     missing = server.get("/nowhere")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
     assert missing.json()["error"]["request_id"] == missing.headers["x-request-id"]
+
+
+def test_head_is_get_without_the_body(server: Server) -> None:
+    for path in ("/", "/docs", "/metrics", "/healthz", "/openapi.json", "/nowhere"):
+        answer, full = httpx.head(server.url + path), server.get(path)
+        assert (answer.status_code, answer.content) == (full.status_code, b"")
+        assert answer.headers["content-type"] == full.headers["content-type"]
+    assert httpx.head(f"{server.url}/predict").status_code == 405
+
+
+def test_a_path_with_a_slash_too_many_is_not_found(server: Server) -> None:
+    answer = server.get("/healthz/")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize(
