@@ -6,13 +6,15 @@ Each has one place in gitops/, from which kustomize carries it everywhere; this 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import yaml
 
 from pipelines.edge import run_app
 from pipelines.errors import UsageError
+from pipelines.gitops.editing import compose, field, read_exact, scalar, write_exact
+from pipelines.gitops.tree import read_kustomization
 
 ROOT = Path(__file__).resolve().parents[2] / "gitops"
 ROOT_APPLICATION = "argocd-root/root-application.yaml"
@@ -59,6 +61,11 @@ def planned_edits(
     longest = max(len(f"{bucket}-{path.stem}") for path in environments)
     if bucket and longest > MAX_BUCKET_NAME:
         faults.append(f"BUCKET={bucket!r} gives names of {longest} characters; S3 takes {MAX_BUCKET_NAME}")
+    listed = read_kustomization(root / "bootstrap").get("components", [])
+    if repo and not repo.startswith("https://") and any(str(name).endswith("signed-images") for name in listed):
+        faults.append(
+            f"REPO={repo!r} tells policy/signed-images no OWNER/REPO of a signer; give https://HOST/OWNER/REPO"
+        )
     if faults:
         raise UsageError("; ".join(faults))
     host, _, prefix = registry.partition("/")
@@ -78,19 +85,17 @@ def planned_edits(
 
 def apply(edit: Edit) -> str:
     """Replace one scalar where it stands, every other byte kept; gives the value that was there."""
-    text = edit.file.read_text(encoding="utf-8")
-    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    text = read_exact(edit.file)
+    node = compose(edit.file, text)
     for key in edit.field.split("."):
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = [value for name, value in pairs if name.value == key]
-        if not found:
-            raise UsageError(
-                f"{edit.file} has no field {edit.field}; restore the file, `git diff` shows what changed in it"
-            )
-        node = found[0]
+        node = field(node, key)
+    if not isinstance(node, yaml.ScalarNode):
+        raise UsageError(
+            f"{edit.file} has no field {edit.field}; restore the file, `git diff` shows what changed in it"
+        )
     # digits alone would be read as a number
     written = f'"{edit.value}"' if edit.value.isdecimal() else edit.value
-    edit.file.write_text(text[: node.start_mark.index] + written + text[node.end_mark.index :], encoding="utf-8")
+    write_exact(edit.file, text[: node.start_mark.index] + written + text[node.end_mark.index :])
     old: str = node.value
     return old
 
@@ -111,6 +116,9 @@ def main(
     for edit in edits:
         old = apply(edit)
         print(f"{edit.file.relative_to(root.parent)}  {edit.field}: {old} -> {edit.value}")
+    if registry and "/" not in registry:
+        prefix = scalar(field(compose(root / REGISTRY_DEFAULTS, read_exact(root / REGISTRY_DEFAULTS)), "repoPrefix"))
+        print(f"REGISTRY has no prefix, repoPrefix stays: {registry}/{prefix}/inference; REGISTRY=HOST/PREFIX sets it")
     print("commit and push these files: Argo CD reads them from the repository")
 
 

@@ -1,13 +1,12 @@
 """Read and edit the `images:` of an overlay, and nothing else of it: comments and order stay."""
 
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
-from ruamel.yaml import YAML
+import yaml
 
 from pipelines.errors import UsageError
+from pipelines.gitops.editing import compose, field, read_exact, scalar, with_field, without_field, write_exact
 from pipelines.gitops.rules.images import DIGEST, NOTHING_YET, OURS, TAG
 from pipelines.gitops.tree import KUSTOMIZATION
 
@@ -33,35 +32,30 @@ class Pin:
 def overlay_folder(root: Path, image: str, environment: str) -> Path:
     """Give the overlay that deploys an image; UsageError when there is no such environment."""
     overlays = root / "apps" / APPLICATIONS[image] / "overlays"
-    if not (overlays / environment / KUSTOMIZATION).is_file():
-        there = ", ".join(sorted(path.parent.name for path in overlays.glob(f"*/{KUSTOMIZATION}"))) or "none"
-        raise UsageError(f"{overlays} has no environment {environment!r}; there are: {there}")
+    # by name and not by path: `production/` and `../overlays/production` are that folder, too
+    names = sorted(path.parent.name for path in overlays.glob(f"*/{KUSTOMIZATION}"))
+    if environment not in names:
+        raise UsageError(f"{overlays} has no environment {environment!r}; there are: {', '.join(names) or 'none'}")
     return overlays / environment
 
 
 def read_pin(overlay: Path, image: str) -> Pin:
     """Read what an overlay runs."""
-    entry = _entry(_load(overlay / KUSTOMIZATION), overlay, image)
-    return Pin(image, str(entry.get("newTag", "")), str(entry.get("digest", "")))
+    path = overlay / KUSTOMIZATION
+    return _pin(_entry(path, read_exact(path), image))
 
 
 def write_pin(overlay: Path, pin: Pin) -> None:
     """Set tag and digest; a digest that is not given is taken out, because it was another tag's."""
     path = overlay / KUSTOMIZATION
-    document = _load(path)
-    entry = _entry(document, overlay, pin.image)
-    entry["newTag"] = pin.tag
-    if pin.digest and "digest" not in entry:
-        entry.insert(list(entry).index("newTag") + 1, "digest", pin.digest)
-        _move_comment(entry, "newTag", "digest")
-    elif pin.digest:
-        entry["digest"] = pin.digest
-    elif "digest" in entry:
-        _move_comment(entry, "digest", "newTag")
-        entry.pop("digest")
-    text = StringIO()
-    _yaml().dump(document, text)
-    path.write_text(text.getvalue(), encoding="utf-8")
+    text = read_exact(path)
+    text = with_field(text, _entry(path, text, pin.image), "newTag", pin.tag, after="name")
+    entry = _entry(path, text, pin.image)
+    if pin.digest:
+        text = with_field(text, entry, "digest", pin.digest, after="newTag")
+    else:
+        text = without_field(text, entry, "digest")
+    write_exact(path, text)
 
 
 def check_pin(root: Path, pin: Pin, environment: str) -> None:
@@ -92,8 +86,7 @@ def check_digest(root: Path, pin: Pin) -> None:
             f"digest {pin.digest!r} is none; it is sha256: and 64 hexadecimal digits, as the build prints it"
         )
     for path in sorted(root.glob(f"apps/*/overlays/*/{KUSTOMIZATION}")):
-        for entry in _load(path).get("images", []):
-            other = Pin(str(entry.get("name")), str(entry.get("newTag", "")), str(entry.get("digest", "")))
+        for other in map(_pin, _entries(path, read_exact(path))):
             if other.digest == pin.digest and (other.image, other.tag) != (pin.image, pin.tag):
                 raise UsageError(
                     f"digest {pin.digest} is that of {other.image}:{other.tag} in {path}, not {pin.image}:{pin.tag}'s; "
@@ -101,29 +94,22 @@ def check_digest(root: Path, pin: Pin) -> None:
                 )
 
 
-def _entry(document: Any, overlay: Path, image: str) -> Any:
-    for entry in (document or {}).get("images", []):
-        if entry.get("name") == image:
+def _entries(path: Path, text: str) -> list[yaml.MappingNode]:
+    images = field(compose(path, text), "images")
+    nodes = images.value if isinstance(images, yaml.SequenceNode) else []
+    return [node for node in nodes if isinstance(node, yaml.MappingNode)]
+
+
+def _pin(entry: yaml.MappingNode) -> Pin:
+    name, tag, digest = (scalar(field(entry, key)) for key in ("name", "newTag", "digest"))
+    return Pin(name, tag, digest)
+
+
+def _entry(path: Path, text: str, image: str) -> yaml.MappingNode:
+    for entry in _entries(path, text):
+        if scalar(field(entry, "name")) == image:
             return entry
     raise UsageError(
-        f"{overlay / KUSTOMIZATION} has no entry for image {image!r} under images:; add `- name: {image}` with newTag "
+        f"{path} has no entry for image {image!r} under images:; add `- name: {image}` with newTag "
         f"(images of this project are {', '.join(OURS)})"
     )
-
-
-def _move_comment(entry: Any, before: str, after: str) -> None:
-    """Keep what follows the entry behind its last line: ruamel holds a comment by the key that it follows."""
-    if comment := entry.ca.items.pop(before, None):
-        entry.ca.items[after] = comment
-
-
-def _load(path: Path) -> Any:
-    return _yaml().load(path.read_text(encoding="utf-8"))
-
-
-def _yaml() -> YAML:
-    yaml = YAML()  # the round trip, which keeps comments, quotes and order
-    yaml.preserve_quotes = True
-    yaml.width = 10_000
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    return yaml

@@ -116,3 +116,35 @@ def test_nothing_is_written_when_one_of_the_values_is_wrong(tree: Path) -> None:
     assert done.returncode == 2
     assert "ACCOUNT='12'" in done.stderr
     assert {path: path.read_bytes() for path in tree.rglob("*.yaml")} == before
+
+
+def test_ends_of_lines_stay_as_they_are(tree: Path) -> None:
+    path = tree / "config/environments/staging.yaml"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    before = path.read_bytes()
+    assert configure(tree, "--account", "210987654321").returncode == 0
+    assert path.read_bytes() == before.replace(b'"123456789012"', b'"210987654321"')
+
+
+def test_a_file_that_is_broken_is_named_without_a_traceback(tree: Path) -> None:
+    (tree / "config/environments/staging.yaml").write_text("aws: [\n")
+    done = configure(tree, "--account", "210987654321")
+    assert done.returncode == 2
+    assert "staging.yaml is not YAML: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_registry_without_a_prefix_keeps_the_one_that_is_there_and_says_so(tree: Path) -> None:
+    done = configure(tree, "--registry", "registry.example.org")
+    assert "repoPrefix stays: registry.example.org/ml-fashion-recommender/inference" in done.stdout
+    assert "repoPrefix stays" not in configure(tree, "--registry", "registry.example.org/acme").stdout
+
+
+def test_signatures_need_an_address_that_names_the_signer(tree: Path) -> None:
+    address = "git@github.com:acme/shop.git"
+    assert planned_edits(tree, repo=address)
+    bootstrap = tree / "bootstrap/kustomization.yaml"
+    bootstrap.write_text(bootstrap.read_text() + "components: [../policy/signed-images]\n")
+    with pytest.raises(UsageError, match="no OWNER/REPO of a signer"):
+        planned_edits(tree, repo=address)
+    assert planned_edits(tree, repo="https://github.com/acme/shop.git")

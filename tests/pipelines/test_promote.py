@@ -56,6 +56,54 @@ def test_editing_an_overlay_leaves_every_other_byte_as_it_was(root: Path, app: s
     assert path.read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("before", "pinned"),
+    [
+        (
+            "images:\r\n- name: inference\r\n  newTag: OLD  # ours\r\n",
+            "images:\r\n- name: inference\r\n  newTag: NEW  # ours\r\n  digest: DIGEST\r\n",
+        ),
+        (
+            "images: [{name: inference, newTag: OLD}]\n",
+            "images: [{name: inference, newTag: NEW, digest: DIGEST}]\n",
+        ),
+        (
+            "images:\n    -   newTag:   OLD\n        name: inference\n",
+            "images:\n    -   newTag:   NEW\n        digest: DIGEST\n        name: inference\n",
+        ),
+        (
+            "images:\n  - name: inference\n    newTag: OLD",
+            "images:\n  - name: inference\n    newTag: NEW\n    digest: DIGEST",
+        ),
+    ],
+    ids=["ends of lines of Windows", "flow style", "indented otherwise", "no last end of line"],
+)
+def test_an_overlay_keeps_the_form_that_somebody_gave_it(tmp_path: Path, before: str, pinned: str) -> None:
+    path, old, new = tmp_path / "kustomization.yaml", "develop-1a2b3c4", "develop-2b3c4d5"
+    before, pinned = before.replace("OLD", old), pinned.replace("NEW", new).replace("DIGEST", DIGEST)
+    path.write_bytes(before.encode())
+    write_pin(tmp_path, Pin("inference", new, DIGEST))
+    assert path.read_bytes().decode() == pinned
+    assert read_pin(tmp_path, "inference") == Pin("inference", new, DIGEST)
+    write_pin(tmp_path, Pin("inference", old))
+    assert path.read_bytes().decode() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["kustomization.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("images: [\n", "is not YAML: "), ("images:\n  - inference\n", "has no entry"), ("[]\n", "has no entry")],
+)
+def test_an_overlay_that_is_broken_is_named_without_a_traceback(root: Path, text: str, said: str) -> None:
+    path = root / INFERENCE / "overlays/staging/kustomization.yaml"
+    path.write_text(text)
+    command = [sys.executable, "-m", "pipelines.promote", "image", "--env", "staging", "--tag", "develop-1a2b3c4"]
+    done = subprocess.run([*command, "--root", str(root)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{path} {said}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_image_writes_one_overlay_and_prints_message_and_evidence(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +160,9 @@ def test_dry_run_writes_nothing(root: Path, tmp_path: Path, capsys: pytest.Captu
         (("image", "--env", "staging", "--tag", "develop-xyz1234"), "is not of one commit"),
         (("image", "--env", "staging", "--tag", f"develop-{'0' * 40}"), "stands for no image"),
         (("image", "--env", "production", "--tag", "develop-1a2b3c4"), "is not of the main branch"),
+        (("image", "--env", "production/", "--tag", "develop-1a2b3c4"), "no environment 'production/'"),
+        (("image", "--env", "production/.", "--tag", "develop-1a2b3c4"), "no environment 'production/.'"),
+        (("image", "--env", "../overlays/production", "--tag", "develop-1a2b3c4"), "no environment '../overlays"),
         (("image", "--env", "live", "--tag", "main-1a2b3c4"), "there are: production, staging"),
         (("image", "--env", "staging", "--tag", "main-1a2b3c4", "--digest", DIGEST), "cannot be of two images"),
         (

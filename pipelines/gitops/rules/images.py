@@ -83,6 +83,22 @@ def check_images(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
             elif reference.name in OURS and "/" not in reference.repository:
                 what = f"{image!r} names no registry"
                 yield Finding(tree.shown(rendered.file), where, what, "give images: a newName with your registry")
+            elif _is_untested(rendered, reference):
+                what = f"{reference.tag} is of another branch than main, and production does not pin what staging ran"
+                mend = (
+                    "promote main-<sha>, or what staging runs: python -m pipelines.promote staging production --verify"
+                )
+                yield Finding(tree.shown(rendered.file), where, what, mend)
+
+
+def _is_untested(rendered: Rendered, reference: Reference) -> bool:
+    is_ours = reference.name in OURS and not NOTHING_YET.fullmatch(reference.tag)
+    return (
+        rendered.folder.name == "production"
+        and is_ours
+        and not reference.tag.startswith("main-")
+        and not reference.digest
+    )
 
 
 def check_digests(tree: Tree, every: Sequence[Rendered]) -> Iterator[Finding]:

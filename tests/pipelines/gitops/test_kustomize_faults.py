@@ -57,6 +57,14 @@ def merge_patch_templates(root: Path) -> None:
 
 
 FAULTS = {
+    "production with a tag of develop that nobody pinned": Fault(
+        edit(f"{SERVING}/kustomization.yaml", "newTag: main-" + "0" * 40, "newTag: develop-1a2b3c4"),
+        SERVING,
+        f"{SERVING}/kustomization.yaml",
+        ".image",
+        "develop-1a2b3c4 is of another branch than main",
+        "promote staging production --verify",
+    ),
     "image tag latest": Fault(
         edit(f"{SERVING}/kustomization.yaml", f"newTag: main-{ZEROS}", "newTag: latest"),
         SERVING,
