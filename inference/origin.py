@@ -1,6 +1,7 @@
 """Where a bundle is copied from: a folder here, or a prefix of a bucket (fetch_s3)."""
 
 import os
+import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -56,6 +57,8 @@ class FolderOrigin:
         """Read a small file."""
         path = self._root / name
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would never end
+                raise FetchFailed(f"{path}: not a regular file")
             with path.open("rb") as file:
                 return file.read(max_bytes + 1)
         except FileNotFoundError as error:

@@ -7,6 +7,7 @@ import asyncio
 import datetime as dt
 import json
 import os
+import stat
 import sys
 import weakref
 from collections.abc import Callable
@@ -45,6 +46,8 @@ class RulesFile:
     async def read(self, known: str) -> tuple[bytes | None, str]:
         try:
             found = self.path.stat()
+            if not stat.S_ISREG(found.st_mode):  # reading a pipe would never end
+                raise FetchFailed(f"{self.path}: not a regular file")
             mark = f"{found.st_mtime_ns}:{found.st_size}:{found.st_ino}"
             if mark == known:
                 return None, mark

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -97,6 +98,8 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 
 def _read(path: Path) -> tuple[list[bytes], str]:
     """Give the hashes of all good lines, and what is wrong with the others; OSError when the file cannot be read."""
+    if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would never end
+        raise OSError(errno.EINVAL, "not a regular file")
     with path.open("rb") as file:
         text = file.read(MAX_FILE_BYTES + 1)
     if len(text) > MAX_FILE_BYTES:

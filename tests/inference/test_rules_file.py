@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,14 @@ def test_a_file_that_comes_back_as_it_was_is_no_longer_said_to_be_gone(tmp_path:
         (tmp_path / "away").rename(rules)
         asyncio.run(book.check())
         assert book.reason == before
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_or_folder_by_the_name_of_the_rules_is_refused_and_not_read(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.json"
+    book = RulesBook(RulesFile(rules))
+    for make, remove in ((os.mkfifo, os.unlink), (os.mkdir, os.rmdir)):
+        make(rules)
+        asyncio.run(asyncio.wait_for(book.check(), 5))
+        assert book.reason == f"{rules}: not a regular file"
+        remove(rules)

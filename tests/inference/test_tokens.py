@@ -55,6 +55,13 @@ def test_a_server_with_tokens_answers_health_and_pages_to_all_and_the_rest_to_wh
     assert "secret-" not in server.log_path.read_text()
 
 
+@pytest.mark.timeout(10)
+def test_a_pipe_by_the_name_of_the_file_is_refused_and_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tokens")
+    with pytest.raises(SettingsInvalid, match="not a regular file"):
+        Tokens(tmp_path / "tokens")
+
+
 def test_a_port_of_its_own_for_metrics_needs_no_token(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text(line("shop", "secret-1"))
     assert Tokens(tmp_path / "tokens", ("/metrics",)).refusal("/metrics", []) is None
