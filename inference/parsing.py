@@ -132,4 +132,7 @@ def _refuse_duplicate_keys(body: bytes) -> None:
                 raise RequestRefused(400, "duplicate_key", f"{name!r} is given twice")
             seen.add(name)
 
-    json.loads(body, object_pairs_hook=check)
+    try:
+        json.loads(body, object_pairs_hook=check)
+    except RecursionError as error:  # orjson goes a little deeper
+        raise RequestRefused(400, "malformed_json", "the body is not JSON: it is nested too deeply") from error

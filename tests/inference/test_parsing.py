@@ -1,3 +1,4 @@
+import contextlib
 import json
 from typing import Any
 
@@ -75,6 +76,14 @@ def test_what_cannot_be_is_refused_with_its_reason(body: bytes, status: int, mes
     assert refused.value.status == status
     assert message in refused.value.message
     assert len(refused.value.message) < 500
+
+
+@pytest.mark.parametrize("depth", [900, 975, 1000, 1015, 1025])
+def test_nesting_of_any_depth_fails_nothing(depth: int) -> None:
+    deep = b"[" * depth + b"]" * depth
+    for body in (b'{"customers": [%s]}' % deep, b'{"customers": [{"top_k": 3}, %s]}' % deep):
+        with contextlib.suppress(RequestRefused):  # any other exception would be an answer of 500
+            parse_predict(body)
 
 
 def test_a_quote_inside_a_string_is_no_duplicate_key() -> None:
