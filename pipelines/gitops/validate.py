@@ -30,6 +30,7 @@ from pipelines.gitops.rules.networks import check_networks
 from pipelines.gitops.rules.pods import check_pods
 from pipelines.gitops.rules.references import check_references
 from pipelines.gitops.rules.secrets import check_files, check_secrets
+from pipelines.gitops.rules.wiring import check_wiring
 from pipelines.gitops.rules.workflows import check_workflows
 from pipelines.gitops.schemas import Schemas, read_schemas
 from pipelines.gitops.style import check_style
@@ -40,7 +41,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SIBLING = REPOSITORY.parent / "shared/crds"
 CRD_VARIABLE = "CRD_SCHEMAS"
 
-RULES = (check_references, check_workflows, check_images, check_pods, check_networks, check_secrets)
+RULES = (check_references, check_workflows, check_images, check_pods, check_networks, check_wiring, check_secrets)
 
 app = typer.Typer(add_completion=False)
 

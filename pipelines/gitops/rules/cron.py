@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from zoneinfo import available_timezones
 
 from pipelines.gitops.findings import Finding
 from pipelines.gitops.tree import Document, Rendered, label, name_of
 
 CRON_NAME_LENGTH = 52  # a run's name adds a time stamp, and 63 is the limit of a label
+FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 6))
 CRON = re.compile(r"^(@\w+.*|(\S+\s+){4}\S+)$")
 
 
@@ -23,6 +25,12 @@ def check_cron(file: str, rendered: Rendered, document: Document) -> Iterator[Fi
                 f"{schedule!r} has not five fields",
                 "write minute hour day month weekday",
             )
+        elif fault := _out_of_range(schedule):
+            yield Finding(file, f"{where}.spec.schedules", f"{schedule!r} has {fault}", "correct the field")
+    zones = available_timezones()  # none on a machine without the tz database
+    if zones and "timezone" in spec and spec["timezone"] not in zones:
+        what = f"{spec['timezone']!r} is no time zone: no run is ever started"
+        yield Finding(file, f"{where}.spec.timezone", what, "write a name of the tz database, such as Europe/Berlin")
     for field, why in (
         ("concurrencyPolicy", "is missing, and Allow is the default: two runs at once"),
         ("startingDeadlineSeconds", "is missing: a run that the controller missed is never made up for"),
@@ -39,6 +47,21 @@ def check_cron(file: str, rendered: Rendered, document: Document) -> Iterator[Fi
             f"sync wave {_wave(document)} is not after the template's {_wave(template)}: it gets SpecError",
             "give the template the lower argocd.argoproj.io/sync-wave",
         )
+
+
+def _out_of_range(schedule: str) -> str:
+    """Say which field holds a number that there is not; names of months and days, and @daily, are taken as they are."""
+    if schedule.startswith("@"):
+        return ""
+    for text, (name, low, high) in zip(schedule.split(), FIELDS, strict=True):
+        for part in text.split(","):
+            span, _, step = part.partition("/")
+            numbers = [int(number) for number in re.findall(r"\d+", span)]
+            if any(not low <= number <= high for number in numbers):
+                return f"{name} {text}, which goes from {low} to {high}"
+            if numbers != sorted(numbers) or (step and (not step.isdecimal() or int(step) == 0)):
+                return f"{name} {text}, which is no range"
+    return ""
 
 
 def _wave(document: Document) -> int:

@@ -2,7 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
+
+import yaml
 
 from pipelines.gitops.findings import Finding
 from pipelines.gitops.rules.cron import check_cron
@@ -62,8 +65,10 @@ def _templates(file: str, path: str, spec: Spec) -> Iterator[Finding]:
             "multiplies with the retries of each template",
             "put retryStrategy on leaf templates only",
         )
+    yield from _patch(file, f"{path}.podSpecPatch", spec)
     for name, template in templates.items():
         where = f"{path}.templates[{name}]"
+        yield from _patch(file, f"{where}.podSpecPatch", template)
         yield from _leaf(file, where, template)
         yield from _retry(file, where, template)
         yield from _tasks(file, where, template, templates)
@@ -71,6 +76,17 @@ def _templates(file: str, path: str, spec: Spec) -> Iterator[Finding]:
     for field, value in walk(spec, path):
         if field.endswith("artifactGC.strategy") and value != "Never":
             yield Finding(file, field, f"{value} deletes what a run has made, models too", "set it to Never")
+
+
+def _patch(file: str, where: str, spec: Spec) -> Iterator[Finding]:
+    """Check that a podSpecPatch can be read once the run's values are in it; the controller tells only then."""
+    text = str(spec.get("podSpecPatch", "{}"))
+    try:
+        is_mapping = isinstance(yaml.safe_load(EXPRESSION.sub("0", text)), dict)
+    except yaml.YAMLError:
+        is_mapping = False
+    if not is_mapping:
+        yield Finding(file, where, "is neither JSON nor YAML of a pod: every run fails", "correct the text")
 
 
 def _leaf(file: str, where: str, template: Spec) -> Iterator[Finding]:
@@ -128,13 +144,15 @@ def _tasks(file: str, where: str, template: Spec, templates: Mapping[str, Spec])
         yield Finding(
             file, f"{where}.{kind}", "mixes depends with dependencies or continueOn", "use depends everywhere"
         )
+    if cycle := _cycle({str(task["name"]): _awaited(task) for task in tasks}):
+        what = f"wait for each other: {' -> '.join(cycle)}"
+        yield Finding(file, f"{where}.{kind}", what, "take one of these out of depends")
     for task in tasks:
         field = f"{where}.{kind}[{task['name']}]"
         if "template" in task and task["template"] not in templates:
             yield _no_template(file, f"{field}.template", task["template"], templates)
             continue
-        mentioned = set(re.findall(r"(?<![.\w-])[A-Za-z][\w-]*", re.sub(r"\.\w+", "", task.get("depends", ""))))
-        for other in sorted((mentioned | set(task.get("dependencies", []))) - names):
+        for other in sorted(_awaited(task) - names):
             yield Finding(file, f"{field}.depends", f"waits for task {other!r}, which is not there", _there(names))
         declared = templates.get(task.get("template", ""), {}).get("inputs", {}).get("parameters", [])
         given = {argument["name"] for argument in task.get("arguments", {}).get("parameters", [])}
@@ -154,6 +172,20 @@ def _tasks(file: str, where: str, template: Spec, templates: Mapping[str, Spec])
                     f"lacks parameter {parameter['name']!r}",
                     "pass it, or give it a default",
                 )
+
+
+def _awaited(task: Spec) -> set[str]:
+    mentioned = set(re.findall(r"(?<![.\w-])[A-Za-z][\w-]*", re.sub(r"\.\w+", "", task.get("depends", ""))))
+    return mentioned | set(task.get("dependencies", []))
+
+
+def _cycle(awaited: Mapping[str, set[str]]) -> list[str]:
+    """Give tasks of which each waits for the next; empty when there are none."""
+    try:
+        tuple(TopologicalSorter(awaited).static_order())
+    except CycleError as error:
+        return [str(name) for name in reversed(error.args[1])]
+    return []
 
 
 def _expressions(file: str, where: str, template: Spec, spec: Spec) -> Iterator[Finding]:

@@ -7,6 +7,38 @@ import pytest
 from tests.pipelines.gitops.trees import CONTAINER, DEPLOYMENT, INFERENCE, SERVING, Fault, assert_found, edit, edited
 
 FAULTS = {
+    "selector that its own pods do not match": Fault(
+        edited(DEPLOYMENT, lambda d: d[0]["spec"]["selector"]["matchLabels"].update(tier="web")),
+        SERVING,
+        DEPLOYMENT,
+        "Deployment/ml-recommendation-inference.spec.selector",
+        "wants tier=web",
+        "the same labels",
+    ),
+    "service to a port that no pod has": Fault(
+        edit(f"{INFERENCE}/base/service.yaml", "targetPort: http", "targetPort: web"),
+        SERVING,
+        f"{INFERENCE}/base/service.yaml",
+        "spec.ports[http].targetPort",
+        "names port web",
+        "there are: http, metrics",
+    ),
+    "policy whose rules do nothing": Fault(
+        edited(f"{INFERENCE}/base/network-policies.yaml", lambda d: d[2]["spec"].update(policyTypes=["Ingress"])),
+        SERVING,
+        f"{INFERENCE}/base/network-policies.yaml",
+        "NetworkPolicy/allow-s3.spec.policyTypes",
+        "has no Egress",
+        "add Egress",
+    ),
+    "policy for a port that no pod has": Fault(
+        edit(f"{INFERENCE}/base/network-policies.yaml", "port: http\n", "port: web\n"),
+        SERVING,
+        f"{INFERENCE}/base/network-policies.yaml",
+        ".spec.ingress",
+        "opens port web",
+        "there are: http, metrics",
+    ),
     "typo in a field of a core kind": Fault(
         edit(DEPLOYMENT, "imagePullPolicy:", "imagePulPolicy:"),
         SERVING,

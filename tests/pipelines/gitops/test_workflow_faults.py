@@ -18,6 +18,38 @@ from tests.pipelines.gitops.trees import (
 )
 
 FAULTS = {
+    "hour that there is not": Fault(
+        edit("config/environments/production.yaml", "0 2 * * *", "0 26 * * *"),
+        PIPELINE,
+        CRON,
+        "spec.schedules",
+        "has hour 26, which goes from 0 to 23",
+        "correct the field",
+    ),
+    "time zone that there is not": Fault(
+        edit(CRON, "timezone: UTC", "timezone: Europe/Frankfurt"),
+        PIPELINE,
+        CRON,
+        "spec.timezone",
+        "'Europe/Frankfurt' is no time zone",
+        "Europe/Berlin",
+    ),
+    "patch of pods that cannot be read": Fault(
+        edited(WORKFLOW, lambda d: d[0]["spec"].update(podSpecPatch='{"containers": [')),
+        PIPELINE,
+        WORKFLOW,
+        "spec.podSpecPatch",
+        "is neither JSON nor YAML",
+        "correct the text",
+    ),
+    "steps that wait for each other": Fault(
+        edited(WORKFLOW, lambda d: template_of(d, "main")["dag"]["tasks"][1].update(depends="train")),
+        PIPELINE,
+        WORKFLOW,
+        f"{TEMPLATE}[main].dag.tasks",
+        "wait for each other: ",
+        "out of depends",
+    ),
     "typo in a field of a workflow": Fault(
         edit(WORKFLOW, "podGC:", "podGarbage:"),
         PIPELINE,
