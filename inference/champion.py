@@ -73,8 +73,25 @@ class Folder:
         self._uri = uri
         self._cache = cache
         self._origin = FolderOrigin(Path(uri.removeprefix("file://")))
+        self._is_first = True
 
     async def find(self, known: Collection[str]) -> Champion:
+        """Look at the folder; when that fails at first, give the cached champion, and the reason the next time."""
+        is_first, self._is_first = self._is_first, False
+        if not is_first:
+            return await self._look(known)
+        remembered = last_champion(registry_folder(self._cache, self._uri))
+        try:
+            champion = await self._look(known)
+        except (FetchFailed, BundleError):
+            if remembered is None:
+                raise
+        else:
+            if champion.refusal is None or remembered is None:
+                return champion
+        return Champion(*remembered, is_remembered=True)
+
+    async def _look(self, known: Collection[str]) -> Champion:
         """Read champion.json and look at the manifest."""
         prefix, text = "", b""
         if not self._origin.is_bundle():

@@ -122,7 +122,26 @@ def test_a_lake_that_is_truncated_under_the_server_changes_nothing(
     server.stop()
     again = start_server(MODEL_URI=str(registry), MODEL_CACHE=str(tmp_path / "cache"))
     again.wait_for(lambda: again.events("champion_refused"), "the refusal of what is left")
-    assert again.process.poll() is None
+    again.wait_for_version("v1")
+    assert again.predict({"customer_id": customer_id(1)}).json() == before
+
+
+@pytest.mark.parametrize("damage", ["gone", "broken"])
+def test_a_restart_without_a_lake_answers_from_the_copy(
+    start_server: StartServer, registry: Path, tmp_path: Path, damage: str
+) -> None:
+    server = start_server(MODEL_URI=str(registry))
+    server.wait_for_version("v1")
+    server.stop()
+    if damage == "gone":
+        registry.rename(tmp_path / "elsewhere")
+    else:
+        (registry / "champion.json").write_text("{")
+    again = start_server(MODEL_URI=str(registry))
+    again.wait_for_version("v1")
+    reason = "no champion" if damage == "gone" else "not a champion"
+    again.wait_for(lambda: reason in (again.get("/healthz").json()["last_refusal"] or ""), "why")
+    assert again.predict({}).status_code == 200
 
 
 def test_a_cache_that_cannot_be_written_is_said(start_server: StartServer, registry: Path) -> None:
