@@ -153,6 +153,9 @@ class HealthResponse(BaseModel):
     last_refusal: str | None = Field(description="Why the newest champion is not the one that answers, if so.")
     rules_version: str | None = Field(None, description="Hash of the shop's rules that are obeyed, if there are any.")
     rules_refusal: str | None = Field(None, description="Why the newest rules file is not the one that is obeyed.")
+    rules_unknown_articles: int | None = Field(
+        None, description="How many article_ids of the rules the catalogue does not have; a slip, or long gone."
+    )
     tokens_refusal: str | None = Field(None, description="What is wrong with the file of tokens, if anything.")
     challenger_version: str | None = Field(None, description="The second model, where one is loaded.")
     challenger_refusal: str | None = Field(None, description="Why there is no second model, or not the newest.")

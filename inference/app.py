@@ -133,6 +133,7 @@ def create_app(
             last_refusal=swap.reason or None,
             rules_version=book.current.version or None,
             rules_refusal=book.reason or None,
+            rules_unknown_articles=book.n_unknown(),
             tokens_refusal=(tokens.reason or None) if tokens else None,
             challenger_version=challenge.version() if challenge else None,
             challenger_refusal=challenge.refusal() if challenge else None,

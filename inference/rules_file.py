@@ -152,8 +152,15 @@ class RulesBook:
 
     def prepare(self, engine: Engine) -> None:
         """Let an engine obey, from before its first answer on; called from the thread that loads it."""
-        engine.obey(self.current, today=self._today(), is_strict=False)
         self._engines.add(engine)
+        engine.obey(self.current, today=self._today(), is_strict=False)
+        if n_unknown := self.n_unknown():
+            log.warning("rules_name_unknown_articles", n_unknown=n_unknown, rules_version=self.current.version)
+
+    def n_unknown(self) -> int | None:
+        """Count the article_ids of the rules that no model knows; None when there are no rules or no model yet."""
+        counts = [engine.rules.n_unknown for engine in list(self._engines) if engine.rules is not None]
+        return min(counts, default=None)
 
     async def follow(self, poll_seconds: float) -> None:
         """Look for changed rules for ever."""
@@ -195,7 +202,7 @@ class RulesBook:
             return
         self.current, self.reason, self._fault = rules, "", ""
         self._obey(rules)
-        log.info("rules_read", rules_version=rules.version, **_sizes(rules))
+        log.info("rules_read", rules_version=rules.version, **_sizes(rules), n_unknown=self.n_unknown())
         self._keep(text)
 
     def _keep(self, text: bytes) -> None:

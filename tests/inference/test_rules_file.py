@@ -53,8 +53,11 @@ def test_rules_change_in_place_and_a_broken_file_leaves_the_last_good_ones(
     assert first != article_id(1)  # from the very first answer
     version = server.get("/healthz").json()["rules_version"]
 
-    write(rules, json.dumps({"blocked": [first]}))
+    assert server.get("/healthz").json()["rules_unknown_articles"] == 0
+    write(rules, json.dumps({"blocked": [first, "9999999999"]}))
     server.wait_for(lambda: best(server) == article_id(1), "the new rules")
+    assert server.get("/healthz").json()["rules_unknown_articles"] == 1
+    assert server.events("rules_read")[-1]["n_unknown"] == 1
     assert server.get("/healthz").json()["rules_version"] != version
 
     for broken, reason in (
