@@ -36,7 +36,7 @@ def parse_predict(body: bytes, explain: bool = False) -> Request | Bulk:
     if type(document) is not dict:
         raise invalid(f"the body is {type_name(document)}, expected an object such as {{}}")
     if "customers" in document:
-        _refuse_duplicate_keys(body)
+        refuse_duplicate_keys(body)
         return _parse_bulk(document, explain)
 
     request = _parse_one(document, explain)
@@ -44,7 +44,7 @@ def parse_predict(body: bytes, explain: bool = False) -> Request | Bulk:
     # number; an escaped quote does too, as do the strings of filters, and then the slower parser decides.
     n_strings = len(document) + (request.customer_id is not None) + len(request.article_ids)
     if body.count(b'"') != 2 * n_strings:
-        _refuse_duplicate_keys(body)
+        refuse_duplicate_keys(body)
     return request
 
 
@@ -124,7 +124,11 @@ def _unknown_field(document: dict[str, Any]) -> RequestRefused:
     return invalid(f"unknown field {name[:50]!r}{hint}")
 
 
-def _refuse_duplicate_keys(body: bytes) -> None:
+def refuse_duplicate_keys(body: bytes) -> None:
+    """Refuse a body with 400 when an object in it has two equal keys, of which a parser keeps the last silently."""
+
+    """Raise a 400 when an object of the JSON text names a key twice."""
+
     def check(pairs: list[tuple[str, Any]]) -> None:
         seen: set[str] = set()
         for name, _ in pairs:
