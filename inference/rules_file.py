@@ -153,7 +153,10 @@ class RulesBook:
     def prepare(self, engine: Engine) -> None:
         """Let an engine obey, from before its first answer on; called from the thread that loads it."""
         self._engines.add(engine)
-        engine.obey(self.current, today=self._today(), is_strict=False)
+        rules = None
+        while rules is not self.current:  # which may change meanwhile
+            rules = self.current
+            engine.obey(rules, today=self._today(), is_strict=False)
         if n_unknown := self.n_unknown():
             log.warning("rules_name_unknown_articles", n_unknown=n_unknown, rules_version=self.current.version)
 
@@ -176,7 +179,7 @@ class RulesBook:
         if self._source is None:
             return
         if self.current.rules.pins and self._obeyed_on not in (None, self._today()):
-            self._obey(self.current)
+            await asyncio.to_thread(self._obey, self.current)
         try:
             text, mark = await self._source.read(self._mark)
         except FetchFailed as error:
@@ -192,8 +195,9 @@ class RulesBook:
             return
         self._mark = mark
         try:
-            rules = parse_rules(text)
-            self._require_fit(rules)
+            # Beside the answers: 300,000 article_ids take a good part of a second.
+            rules = await asyncio.to_thread(parse_rules, text)
+            await asyncio.to_thread(self._require_fit, rules)
         except RulesInvalid as error:
             self._take_kept()
             self._fault = str(error)
@@ -201,7 +205,7 @@ class RulesBook:
             self._refused()
             return
         self.current, self.reason, self._fault = rules, "", ""
-        self._obey(rules)
+        await asyncio.to_thread(self._obey, rules)
         log.info("rules_read", rules_version=rules.version, **_sizes(rules), n_unknown=self.n_unknown())
         self._keep(text)
 

@@ -4,14 +4,17 @@ import asyncio
 import datetime as dt
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inference.allowed import fit_rules
 from inference.bundle import load_bundle
 from inference.engine import Engine, Request
+from inference.rules import parse_rules
 from inference.rules_file import RulesBook, RulesFile, RulesObject, open_rules
 from tests.inference.conftest import Server
 from tests.inference.tiny_bundle import article_id, write_bundle
@@ -199,3 +202,28 @@ def test_a_pipe_or_folder_by_the_name_of_the_rules_is_refused_and_not_read(tmp_p
         asyncio.run(asyncio.wait_for(book.check(), 5))
         assert book.reason == f"{rules}: not a regular file"
         remove(rules)
+
+
+def test_rules_are_read_and_fitted_beside_the_answers(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def noting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*given: Any, **named: Any) -> Any:
+            threads.append(threading.get_ident())
+            return call(*given, **named)
+
+        return noted
+
+    book = RulesBook(RulesFile(tmp_path / "rules.json"))
+    engine = Engine(load_bundle(tiny_bundle))
+    book.prepare(engine)
+    monkeypatch.setattr("inference.rules_file.parse_rules", noting(parse_rules))
+    monkeypatch.setattr("inference.rules_file.fit_rules", noting(fit_rules))
+    monkeypatch.setattr("inference.engine.fit_rules", noting(fit_rules))
+    write(tmp_path / "rules.json", json.dumps({"blocked": [article_id(1)]}))
+    asyncio.run(book.check())
+    assert engine.rules is not None
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
