@@ -24,7 +24,13 @@ from pipelines.gitops.components import build_components
 from pipelines.gitops.findings import Finding
 from pipelines.gitops.patches import check_patches, unlisted_files
 from pipelines.gitops.rules.applications import check_applications
-from pipelines.gitops.rules.environments import check_environments, check_namespaces
+from pipelines.gitops.rules.environments import (
+    check_environments,
+    check_namespaces,
+    check_placeholders,
+    check_shared,
+    check_waves,
+)
 from pipelines.gitops.rules.images import NOTHING_YET, check_digests, check_images
 from pipelines.gitops.rules.networks import check_networks
 from pipelines.gitops.rules.pods import check_pods
@@ -41,7 +47,16 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SIBLING = REPOSITORY.parent / "shared/crds"
 CRD_VARIABLE = "CRD_SCHEMAS"
 
-RULES = (check_references, check_workflows, check_images, check_pods, check_networks, check_wiring, check_secrets)
+RULES = (
+    check_references,
+    check_workflows,
+    check_images,
+    check_pods,
+    check_networks,
+    check_wiring,
+    check_placeholders,
+    check_secrets,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -79,7 +94,9 @@ def validate(root: Path, crd_schemas: Path | None, only: Collection[str] = ()) -
         _collect(unlisted_files(tree, one, seen), found)
     _collect(check_digests(tree, rendered), found)
     _collect(check_environments(tree), found)
+    _collect(check_shared(tree), found)
     _collect(check_namespaces(tree, rendered), found)
+    _collect(check_waves(tree, rendered), found)
     if not only or "bootstrap" in only:
         _collect(check_applications(tree, rendered), found)
     _collect(check_files(tree), found)

@@ -12,6 +12,22 @@ from pipelines.gitops.tree import KUSTOMIZATION, Document, Rendered, Tree, docum
 
 VERSION = re.compile(r"v?\d+\.\d+\.\d+([+-][\w.-]+)?")
 KINDS = ("Application", "ApplicationSet")
+SYNC_OPTIONS = {
+    "ApplyOutOfSyncOnly",
+    "ClientSideApplyMigration",
+    "CreateNamespace",
+    "Delete",
+    "FailOnSharedResource",
+    "Force",
+    "Prune",
+    "PruneLast",
+    "PrunePropagationPolicy",
+    "Replace",
+    "RespectIgnoreDifferences",
+    "ServerSideApply",
+    "SkipDryRunOnMissingResource",
+    "Validate",
+}
 GIVEN_PROJECT = "default"
 
 
@@ -41,13 +57,28 @@ def check_applications(tree: Tree, every: Sequence[Rendered]) -> Iterator[Findin
             yield Finding(file, f"{where}.source", what, "name repoURL and path or chart")
         for source in sources:
             address = str(source.get("repoURL", ""))
+            project = projects.get(str(spec.get("project")))
+            allowed = project["spec"].get("sourceRepos", []) if project else [address]
+            if address not in allowed and not any(fnmatch(address, pattern) for pattern in allowed):
+                what = f"is {address}, which project {spec.get('project')} does not allow: Argo CD refuses to sync"
+                mend = f"add it to sourceRepos of the project; there are: {', '.join(allowed) or 'none'}"
+                yield Finding(file, f"{where}.source.repoURL", what, mend)
             yield from _source(tree, file, where, source, document, every)
             if "chart" not in source and addresses.setdefault(address, file) == file and len(addresses) > 1:
                 others = ", ".join(name for name in addresses if name != address)
                 what = f"is {address}, elsewhere {others}"
                 yield Finding(file, f"{where}.source.repoURL", what, "one repository: make gitops-configure REPO=…")
+        yield from _sync_options(file, where, spec)
     yield from _reached(tree, found)
     yield from _kinds(tree, found, projects, every)
+
+
+def _sync_options(file: str, where: str, spec: Mapping[str, Any]) -> Iterator[Finding]:
+    """Check the names: Argo CD ignores an option that it does not know."""
+    for option in (spec.get("syncPolicy") or {}).get("syncOptions", []):
+        if str(option).partition("=")[0] not in SYNC_OPTIONS:
+            what = f"{option} is no option, and Argo CD ignores it"
+            yield Finding(file, f"{where}.syncPolicy.syncOptions", what, f"one of: {', '.join(sorted(SYNC_OPTIONS))}")
 
 
 def _kinds(

@@ -4,10 +4,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipelines.gitops.findings import Finding
-from pipelines.gitops.tree import KUSTOMIZATION, Rendered, Tree, documents_of, kind_of, label, read_kustomization
+from pipelines.gitops.tree import (
+    KUSTOMIZATION,
+    Document,
+    Rendered,
+    Tree,
+    documents_of,
+    kind_of,
+    label,
+    name_of,
+    read_kustomization,
+    walk,
+)
 
 SUFFIX = {"production": "prod", "staging": "staging"}
 PREFIX = {"ml-recommendation-inference": "ml-inference", "ml-training-workflow-circle": "ml-training"}
+PLACEHOLDERS = ("repository", "revision", "region", "account", "bucket")
 CLUSTER_WIDE = {
     "Namespace",
     "ClusterRole",
@@ -47,6 +59,44 @@ def check_environments(tree: Tree) -> Iterator[Finding]:
         own = documents[0].get("metadata", {}).get("name") if documents else None
         if own != name:
             yield Finding(tree.shown(path), "metadata.name", f"is {own!r} in the file of {name!r}", f"write {name}")
+
+
+def check_shared(tree: Tree) -> Iterator[Finding]:
+    """Check that no environment has the bucket or a role of another: staging would write production's lake."""
+    first: dict[tuple[str, str], str] = {}
+    for path in sorted((tree.root / "config/environments").glob("*.yaml")):
+        document = next(iter(documents_of(path)), {}) if path.name != KUSTOMIZATION else {}
+        for part, key in (("lake", "bucket"), ("inference", "role"), ("training", "role")):
+            value = (document.get(part) or {}).get(key)
+            other = first.setdefault((key, str(value)), path.stem) if value else path.stem
+            if other != path.stem:
+                what = f"{value} is that of {other}, too: what one environment writes the other serves"
+                yield Finding(tree.shown(path), f"{part}.{key}", what, f"give each environment a {key} of its own")
+
+
+def check_placeholders(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
+    """Find words that stand in files for what kustomize is to put there, and did not."""
+    for document in rendered.documents:
+        for field, value in walk(document, label(document)):
+            if value in PLACEHOLDERS and isinstance(value, str):
+                what = f"is still {value!r}: nothing was put in its place"
+                mend = "add the field to the replacements of the kustomization"
+                yield Finding(tree.shown(rendered.file_of(document)), field, what, mend)
+
+
+def check_waves(tree: Tree, every: Sequence[Rendered]) -> Iterator[Finding]:
+    """Check that a namespace is there before what goes into it."""
+    for rendered in every:
+        for namespace in rendered.of_kind("Namespace"):
+            for document in rendered.documents:
+                if document["metadata"].get("namespace") == name_of(namespace) and _wave(document) < _wave(namespace):
+                    what = f"sync wave {_wave(document)} is before its namespace's {_wave(namespace)}"
+                    mend = "give the namespace the lowest argocd.argoproj.io/sync-wave"
+                    yield Finding(tree.shown(rendered.file_of(document)), label(document), what, mend)
+
+
+def _wave(document: Document) -> int:
+    return int(document["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", 0))
 
 
 def check_namespaces(tree: Tree, every: Sequence[Rendered]) -> Iterator[Finding]:

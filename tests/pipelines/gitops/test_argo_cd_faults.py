@@ -17,6 +17,46 @@ from tests.pipelines.gitops.trees import (
 )
 
 FAULTS = {
+    "repository that the project forbids": Fault(
+        edit("bootstrap/projects/ml-platform.yaml", "    - https://fluent.github.io/helm-charts\n", ""),
+        "bootstrap",
+        "bootstrap/platform/logging-app.yaml",
+        "source.repoURL",
+        "which project ml-platform does not allow",
+        "sourceRepos",
+    ),
+    "sync option that there is not": Fault(
+        edit("policy/sync-policy.yaml", "- PruneLast=true", "- PruneLate=true"),
+        "bootstrap",
+        "bootstrap/apps/ml-recommendation-inference.yaml",
+        "syncPolicy.syncOptions",
+        "PruneLate=true is no option",
+        "PruneLast",
+    ),
+    "namespace after what goes into it": Fault(
+        edit(f"{INFERENCE}/base/namespace.yaml", 'sync-wave: "-2"', 'sync-wave: "3"'),
+        SERVING,
+        f"{INFERENCE}/base/service.yaml",
+        "Service/ml-recommendation-inference",
+        "is before its namespace's 3",
+        "lowest",
+    ),
+    "bucket of another environment": Fault(
+        edit("config/environments/staging.yaml", "fashion-recommender-staging", "fashion-recommender-production"),
+        SERVING,
+        "config/environments/staging.yaml",
+        "lake.bucket",
+        "is that of production, too",
+        "of its own",
+    ),
+    "value that nothing was put in the place of": Fault(
+        edit("bootstrap/kustomization.yaml", "          - spec.generators.0.git.repoURL\n", ""),
+        "bootstrap",
+        "bootstrap/apps/ml-recommendation-inference.yaml",
+        "repoURL",
+        "is still 'repository'",
+        "replacements",
+    ),
     "kind that the project forbids": Fault(
         edited(
             f"{INFERENCE}/base/service.yaml",
