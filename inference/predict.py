@@ -9,6 +9,7 @@ import orjson
 from inference.batching import Batcher
 from inference.challenger import Challenger
 from inference.errors import RequestRefused
+from inference.fields import invalid
 from inference.parsing import Bulk, parse_predict, read_explain
 from inference.request import Recommendation, Request
 from inference.swap import Live
@@ -17,6 +18,7 @@ from inference.telemetry import Metrics
 # So many of a bulk wait for the graph at once, so that single requests get their turns between them.
 BULK_STEP = 32
 EXPLAINED_BULK_STEP = 4  # reasons cost some milliseconds each
+MAX_EXPLAINED = 32  # a quarter of a second with top_k 100
 
 
 class Predictor:
@@ -63,6 +65,8 @@ class Predictor:
         answers: list[dict[str, Any]] = []
         refusals: list[RequestRefused] = []
         is_explained = any(type(entry) is Request and entry.explain for entry in entries)
+        if is_explained and len(entries) > MAX_EXPLAINED:
+            raise invalid(f"customers has {len(entries)} entries, at most {MAX_EXPLAINED} with explain=true")
         step = EXPLAINED_BULK_STEP if is_explained else BULK_STEP
         for start in range(0, len(entries), step):
             some = entries[start : start + step]

@@ -113,6 +113,14 @@ def test_the_documentations_examples_name_what_the_model_knows_and_run(server: S
     assert server.predict(examples["customer"]["value"]).json()["source"] == "personal"
 
 
+def test_many_customers_are_explained_up_to_a_number_that_is_told(server: Server) -> None:
+    assert explain(server, {"customers": [{}] * 32})["count"] == 32
+    answer = httpx.post(f"{server.url}/predict?explain=true", json={"customers": [{}] * 33})
+    assert answer.status_code == 422
+    assert "customers has 33 entries, at most 32 with explain=true" in answer.text
+    assert server.predict({"customers": [{}] * 33}).status_code == 200
+
+
 def test_ids_of_a_bulk_are_in_no_log(server: Server) -> None:
     secret = "facade" * 10
     server.predict({"customers": [{"customer_id": secret}, {"customer_id": secret, "top_k": -1}]})
