@@ -20,6 +20,7 @@ from inference.engine import Engine
 from inference.errors import RequestRefused
 from inference.fields import MAX_ID_LENGTH
 from inference.lookup import ids_of
+from inference.parsing import refuse_duplicate_keys
 from inference.reasons import days_ago, segment_words
 from inference.swap import Live
 
@@ -59,7 +60,7 @@ class ArticlesFound(BaseModel):
 
 class Purchase(ArticleFacts):
     bought: str = Field(description="When, in words: “12 days ago”, from the day after trained_through.")
-    age_days: int
+    age_days: int = Field(description="Days from the purchase to the day after trained_through, at least 1.")
 
 
 class HistoryResponse(BaseModel):
@@ -176,7 +177,7 @@ def page_routes(live: Callable[[], Live]) -> APIRouter:
         "/customers/history",
         response_model_exclude_none=True,
         openapi_extra={"requestBody": body},
-        responses={status: fault(status) for status in (413, 422)},
+        responses={status: fault(status) for status in (400, 413, 422)},
         summary="What a customer bought",
     )
     async def history(request: Request) -> HistoryResponse:
@@ -184,6 +185,7 @@ def page_routes(live: Callable[[], Live]) -> APIRouter:
         text = await read_body(request.scope, request.receive)
         try:
             asked = HistoryRequest.model_validate_json(text or b"")
+            refuse_duplicate_keys(text or b"")
         except ValidationError as error:
             raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
         return _history(live().engine, asked.customer_id)

@@ -71,7 +71,14 @@ def test_a_customers_purchases_are_told_newest_first(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"", 422), (b"{", 422), (b"{}", 422), (b'{"customer_id": 5}', 422), (b" " * 70_000, 413)],
+    [
+        (b"", 422),
+        (b"{", 422),
+        (b"{}", 422),
+        (b'{"customer_id": 5}', 422),
+        (b" " * 70_000, 413),
+        (b'{"customer_id": "a", "customer_id": "b"}', 400),
+    ],
 )
 def test_a_question_for_purchases_that_is_wrong_is_refused_in_the_envelope(
     server: Server, body: bytes, status: int
