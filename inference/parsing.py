@@ -125,8 +125,6 @@ def _unknown_field(document: dict[str, Any]) -> RequestRefused:
 
 
 def refuse_duplicate_keys(body: bytes) -> None:
-    """Refuse a body with 400 when an object in it has two equal keys, of which a parser keeps the last silently."""
-
     """Raise a 400 when an object of the JSON text names a key twice."""
 
     def check(pairs: list[tuple[str, Any]]) -> None:
