@@ -129,6 +129,7 @@ class Connection(HttpToolsProtocol):
 
     _is_upgrade = False
     _is_in_head = True
+    _is_in_body = False
     _has_body = False
     _n_bodyless_bytes = 0
     """Received within a body since the last of it: trailers, or what describes a chunk."""
@@ -150,6 +151,10 @@ class Connection(HttpToolsProtocol):
                 what = f"the head is larger than {MAX_HEAD_BYTES:,} bytes"
                 self._refusal = (431, "head_too_large", what)
                 raise ValueError(what)  # ends the parsing; data_received answers
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings not in ([], [b"chunked"]):
+            self._refusal = (501, "not_implemented", "the only transfer-encoding that is read is chunked")
+            raise ValueError("transfer-encoding")
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 self._refusal = (501, "not_implemented", "CONNECT is for proxies; this is none")
@@ -157,6 +162,7 @@ class Connection(HttpToolsProtocol):
             self._is_upgrade = True  # _feed gives the head again
             return
         self._is_in_head = False
+        self._is_in_body = True
         super().on_headers_complete()
         if self._shared.is_draining:
             self.cycle.keep_alive = False
@@ -177,6 +183,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._is_upgrade:
             return
+        self._is_in_body = False
         self._receiving_since_s = None
         self._n_head_bytes = 0
         super().on_message_complete()
@@ -218,6 +225,9 @@ class Connection(HttpToolsProtocol):
         self._receiving_since_s = None
         self._is_refused = True
         if self.transport.is_closing():
+            return
+        if self.cycle is not None and self.cycle.response_complete and self._is_in_body:
+            self.transport.close()  # it has its answer; what else came of it was only read away
             return
         self._shared.refused(status)
         if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:

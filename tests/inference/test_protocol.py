@@ -98,7 +98,8 @@ def test_heads_and_bodies_that_trickle_are_cut_off_in_time_and_others_do_not_not
     ]
     server = start_server(MODEL_URI=str(tiny_bundle), command=[sys.executable, "-W", "error", *command])
     server.wait_for_version("v1")
-    with connect(server) as slow_head, connect(server) as slow_body:
+    with connect(server) as slow_head, connect(server) as slow_body, connect(server) as refused:
+        refused.sendall(PREDICT.replace(b"12", b"1000000") + b"\r\n{")
         slow_head.sendall(b"POST /predict HTTP/1.1\r\nHost")
         slow_body.sendall(PREDICT.replace(b"12", b"500") + b"\r\n{")
         assert server.predict({}).status_code == 200
@@ -109,6 +110,8 @@ def test_heads_and_bodies_that_trickle_are_cut_off_in_time_and_others_do_not_not
                 time.sleep(0.1)
         for client in (slow_head, slow_body):
             assert answer_despite_reset(client).startswith(b"HTTP/1.1 408 ")
+        status, received = read_all(refused)
+        assert (status, received.count(b"HTTP/1.1")) == (413, 1)  # and no second answer
     assert metric(server, "http_requests_total", route="none", status="408") == 2
     assert metric(server, "http_requests_total", route="/predict", status="499") == 1
 
@@ -180,6 +183,15 @@ def test_who_asks_for_an_upgrade_is_answered_as_if_not_and_the_body_is_no_reques
         assert received.count(b'"count":3') == 2
         assert b"inner" not in received
         assert b"x-request-id: last" in received
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"gzip\r\nTransfer-Encoding: chunked"])
+def test_transfer_codings_other_than_chunked_are_refused(server: Server, coding: bytes) -> None:
+    with connect(server) as client:
+        client.sendall(CHUNKED.replace(b"chunked", coding) + b"0\r\n\r\n")
+        status, received = read_all(client)
+    assert status == 501
+    assert envelope(received)["code"] == "not_implemented"
 
 
 def test_connect_is_refused(server: Server) -> None:
