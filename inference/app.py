@@ -173,6 +173,7 @@ def _add_documentation(app: FastAPI, swap: Swap) -> None:
             swagger_js_url="/docs/assets/swagger-ui-bundle.js",
             swagger_css_url="/docs/assets/swagger-ui.css",
             swagger_favicon_url="/docs/assets/favicon.png",
+            swagger_ui_parameters={"defaultModelsExpandDepth": -1},  # at the width of a telephone they overflow
         )
         page.headers["content-security-policy"] = documentation_policy(bytes(page.body))
         return page

@@ -195,6 +195,7 @@ def test_a_scan_of_paths_makes_no_new_series(server: Server) -> None:
 
 def test_docs_are_carried_along(server: Server) -> None:
     page = server.get("/docs").text
+    assert '"defaultModelsExpandDepth": -1' in page
     assert "http://" not in page
     assert "https://" not in page
     for asset in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
