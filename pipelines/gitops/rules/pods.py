@@ -26,6 +26,7 @@ def check_pods(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
         yield from _security(file, workload)
         yield from _resources(file, workload)
         yield from _probes(file, workload)
+        yield from _limit_range(file, rendered, workload)
         if kind_of(workload.document) == "Deployment":
             yield from _rollout(file, rendered, workload)
             yield from _budgets(tree, rendered, workload)
@@ -104,6 +105,20 @@ def _resources(file: str, workload: Workload) -> Iterator[Finding]:
 
 def _limit(container: Mapping[str, Any]) -> int:
     return memory_bytes(((container.get("resources") or {}).get("limits") or {}).get("memory", "0"))
+
+
+def _limit_range(file: str, rendered: Rendered, workload: Workload) -> Iterator[Finding]:
+    """Check containers against the namespace's LimitRange: the API server refuses pods beyond it."""
+    ranges = [limit for document in rendered.of_kind("LimitRange") for limit in document["spec"]["limits"]]
+    most = [
+        limit["max"]["memory"] for limit in ranges if limit["type"] == "Container" and "memory" in limit.get("max", {})
+    ]
+    for path, container in workload.containers:
+        own = str(((container.get("resources") or {}).get("limits") or {}).get("memory", "0"))
+        for largest in most:
+            if QUANTITY.fullmatch(own) and memory_bytes(own) > memory_bytes(largest):
+                what = f"{own} is beyond the LimitRange's {largest}: no pod is ever made"
+                yield Finding(file, f"{path}.resources.limits.memory", what, "raise max in quota.yaml, or ask for less")
 
 
 def _probes(file: str, workload: Workload) -> Iterator[Finding]:

@@ -7,6 +7,14 @@ import pytest
 from tests.pipelines.gitops.trees import CONTAINER, DEPLOYMENT, INFERENCE, SERVING, Fault, assert_found, edit, edited
 
 FAULTS = {
+    "limit beyond the range of the namespace": Fault(
+        edit(f"{INFERENCE}/base/quota.yaml", "memory: 512Mi", "memory: 256Mi"),
+        SERVING,
+        DEPLOYMENT,
+        f"{CONTAINER}.resources.limits.memory",
+        "320Mi is beyond the LimitRange's 256Mi",
+        "quota.yaml",
+    ),
     "selector that its own pods do not match": Fault(
         edited(DEPLOYMENT, lambda d: d[0]["spec"]["selector"]["matchLabels"].update(tier="web")),
         SERVING,
