@@ -30,7 +30,7 @@ from inference.settings import Settings
 from inference.shift import Shift, shift_route
 from inference.swap import Live, Swap
 from inference.telemetry import Metrics
-from inference.tokens import Tokens
+from inference.tokens import OPEN_PATHS, Tokens
 
 API_VERSION = "1"  # of the HTTP interface; a model's own is in every answer
 TITLE = "Fashion recommendations"
@@ -188,10 +188,20 @@ def _add_documentation(app: FastAPI, swap: Swap) -> None:
             if swap.current is not None:
                 content = schema["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
                 content["examples"] = examples_of(swap.current.engine)
+            _declare_tokens(schema)
             app.openapi_schema, described = schema, swap.current
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema
+
+
+def _declare_tokens(schema: dict[str, Any]) -> None:
+    """Say of every path that is not open to all that it may need a token, so that /docs has a field for one."""
+    schema["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    for path, operations in schema["paths"].items():
+        if path not in OPEN_PATHS:
+            for operation in operations.values():
+                operation["security"] = [{"bearer": []}, {}]
 
 
 def _add_error_envelope(app: FastAPI) -> None:

@@ -148,7 +148,12 @@ def page_routes(live: Callable[[], Live]) -> APIRouter:
         html = PAGE.read_bytes()  # 21 KB from the page cache; nothing of it stays in memory
         return HTMLResponse(html, headers={**PAGE_HEADERS, "content-security-policy": page_policy(html)})
 
-    @router.get("/articles", response_model_exclude_none=True, summary="Search articles by name")
+    @router.get(
+        "/articles",
+        response_model_exclude_none=True,
+        responses={status: fault(status) for status in (401, 422, 429, 503)},
+        summary="Search articles by name",
+    )
     async def articles(
         q: Annotated[str, Query(max_length=MAX_QUERY_LENGTH, description="Words, all of which must occur.")],
         limit: Annotated[int, Query(ge=1, le=MAX_FOUND)] = 20,
@@ -166,7 +171,9 @@ def page_routes(live: Callable[[], Live]) -> APIRouter:
             n_searching -= 1
         return ArticlesFound(articles=[ArticleFacts.model_validate(facts) for facts in found if "article_id" in facts])
 
-    @router.get("/customers/sample", summary="Customers to try")
+    unanswered: dict[int | str, dict[str, Any]] = {status: fault(status) for status in (401, 503)}
+
+    @router.get("/customers/sample", responses=unanswered, summary="Customers to try")
     async def sample() -> SampleResponse:
         """Give the customers whose answers training recorded: some with many purchases, some with few."""
         return SampleResponse(customers=sample_customers(live().engine))
@@ -177,7 +184,7 @@ def page_routes(live: Callable[[], Live]) -> APIRouter:
         "/customers/history",
         response_model_exclude_none=True,
         openapi_extra={"requestBody": body},
-        responses={status: fault(status) for status in (400, 413, 422)},
+        responses={status: fault(status) for status in (400, 401, 413, 422, 503)},
         summary="What a customer bought",
     )
     async def history(request: Request) -> HistoryResponse:
@@ -190,7 +197,7 @@ def page_routes(live: Callable[[], Live]) -> APIRouter:
             raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
         return _history(live().engine, asked.customer_id)
 
-    @router.get("/shop", summary="What filters can be set to")
+    @router.get("/shop", responses=unanswered, summary="What filters can be set to")
     async def shop() -> ShopResponse:
         """Count what the model knows, and name the index groups and the range of prices of what is on sale."""
         return await asyncio.to_thread(_shop, live().engine)

@@ -213,6 +213,19 @@ def test_openapi_describes_predict(server: Server) -> None:
     assert "customer_id" in schema["components"]["schemas"]["PredictRequest"]["properties"]
 
 
+def test_openapi_describes_errors_and_tokens(server: Server) -> None:
+    schema = server.get("/openapi.json").json()
+    paths = schema["paths"]
+    assert set(paths["/articles"]["get"]["responses"]) == {"200", "401", "422", "429", "503"}
+    assert set(paths["/customers/history"]["post"]["responses"]) == {"200", "400", "401", "413", "422", "503"}
+    refused = paths["/articles"]["get"]["responses"]["422"]["content"]["application/json"]["schema"]
+    assert refused["$ref"].endswith("ErrorResponse")
+    assert schema["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+    for path, operations in paths.items():
+        is_open = path in ("/healthz", "/livez")
+        assert all(("security" in operation) != is_open for operation in operations.values()), path
+
+
 def test_every_request_is_logged_without_the_customer(server: Server) -> None:
     secret = "c0ffee" * 10
     server.predict({"customer_id": secret}, **{"X-Request-ID": "logged-1"})
