@@ -42,6 +42,8 @@ class ConnectionState(ServerState):
         """Each answer from now on is the last of its connection."""
         self.idle: dict[Connection, None] = {}
         """Without a request under way, longest first."""
+        self.arriving: dict[Connection, None] = {}
+        """With a request that has not arrived as a whole, oldest first."""
 
 
 class Connection(HttpToolsProtocol):
@@ -67,15 +69,20 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)  # type: ignore[arg-type]  # uvloop's transport is none by descent
         shared = self._shared
         if len(self.connections) > MAX_CONNECTIONS:
-            if not shared.idle:
-                self.refuse(503, "too_many_connections", f"{MAX_CONNECTIONS:,} connections are busy; try again")
+            busy = (503, "too_many_connections", f"{MAX_CONNECTIONS:,} connections are busy; try again")
+            if shared.idle:
+                next(iter(shared.idle)).make_room()
+            elif shared.arriving:  # whole requests arrive in milliseconds: the oldest is not one that hurries
+                next(iter(shared.arriving)).refuse(*busy)
+            else:
+                self.refuse(*busy)
                 return
-            next(iter(shared.idle)).make_room()
         shared.idle[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         self._shared.idle.pop(self, None)
+        self._shared.arriving.pop(self, None)
         self._receiving_since_s = None
         super().connection_lost(exc)
 
@@ -89,6 +96,7 @@ class Connection(HttpToolsProtocol):
         if self._receiving_since_s is None:
             self._receiving_since_s = self._last_event_s
             self._shared.idle.pop(self, None)
+            self._shared.arriving[self] = None
         self._n_head_bytes += len(data)
         try:
             self._feed(data)
@@ -184,6 +192,7 @@ class Connection(HttpToolsProtocol):
         if self._is_upgrade:
             return
         self._is_in_body = False
+        self._shared.arriving.pop(self, None)
         self._receiving_since_s = None
         self._n_head_bytes = 0
         super().on_message_complete()
@@ -222,6 +231,7 @@ class Connection(HttpToolsProtocol):
     def refuse(self, status: int, code: str, message: str) -> None:
         """Answer without the application, and close."""
         self._shared.idle.pop(self, None)
+        self._shared.arriving.pop(self, None)
         self._receiving_since_s = None
         self._is_refused = True
         if self.transport.is_closing():

@@ -262,3 +262,19 @@ def test_thousands_of_idle_connections_cost_little_and_make_room(start_server: S
         for idle in clients:
             idle.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_unfinished_requests_make_room_for_new_connections(start_server: StartServer, tiny_bundle: Path) -> None:
+    command = "import inference.protocol as p; p.MAX_CONNECTIONS = 20; import inference.__main__ as m; m.main()"
+    server = start_server(MODEL_URI=str(tiny_bundle), command=[sys.executable, "-W", "error", "-c", command])
+    server.wait_for_version("v1")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(server)) for _ in range(30)]
+        for client in clients[10:]:  # the first ten are idle, and closed for the others
+            client.sendall(b"P")
+        assert server.get("/livez").status_code == 200
+        assert server.predict({}).status_code == 200
+        status, received = read_all(clients[10])
+        assert (status, envelope(received)["code"]) == (503, "too_many_connections")
+        clients[-1].sendall(PREDICT.removeprefix(b"P") + b'\r\n{"top_k": 3}')
+        assert clients[-1].recv(1000).startswith(b"HTTP/1.1 200")
