@@ -7,6 +7,8 @@ A bundle is served from here and never from the lake itself: a file that somebod
 which has it mapped. The manifest lists the sha256 of every file, so its own hash stands for them all.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +20,7 @@ from inference.errors import BundleError
 from inference.manifest import MANIFEST_NAME, Manifest, parse_manifest
 
 CHAMPION_NAME = "champion.json"
+PARTIAL_PREFIX = ".partial-"
 VERIFIED_NAME = ".verified"
 N_CACHED_BUNDLES = 2  # the champion and the one before it, for a rollback without a download
 SPARE_BYTES = 8 << 20
@@ -90,11 +93,30 @@ def last_champion(folder: Path) -> tuple[str, Path] | None:
         return None
 
 
+def hold(partial: Path) -> int:
+    """Mark a folder as being fetched into until the descriptor is closed, by the death of the process at the latest."""
+    lock = os.open(partial, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def remove_dead(folder: Path) -> None:
+    """Remove what dead fetches left; a process number would not tell, for a container's begin anew with it."""
+    for partial in folder.glob(f"{PARTIAL_PREFIX}*"):
+        with contextlib.suppress(OSError):  # held, or gone meanwhile
+            lock = os.open(partial, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(partial, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
 def prune(folder: Path, kept: Path) -> None:
     """Remove all but `kept` and the newest others, and what dead fetches left."""
     folders = [path for path in folder.iterdir() if path.is_dir() and path != kept]
-    fetching = [path for path in folders if path.name.startswith(".partial-")]
-    bundles = sorted(set(folders) - set(fetching), key=lambda path: path.stat().st_mtime, reverse=True)
-    dead = [path for path in fetching if not Path(f"/proc/{path.name.removeprefix('.partial-')}").exists()]
-    for path in [*bundles[N_CACHED_BUNDLES - 1 :], *dead]:
+    bundles = [path for path in folders if not path.name.startswith(PARTIAL_PREFIX)]
+    bundles.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in bundles[N_CACHED_BUNDLES - 1 :]:
         shutil.rmtree(path, ignore_errors=True)
+    remove_dead(folder)

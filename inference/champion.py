@@ -167,7 +167,8 @@ async def _run_fetch(uri: str, cache: Path, known: Collection[str]) -> tuple[Cha
         raise FetchFailed(found["failed"])
     warning = None
     if found.get("in_place"):
-        warning = f"{cache}: no room for a copy, so {found['folder']} is served in place and must not be changed"
+        why = "no room for a copy, or not writable"
+        warning = f"{cache}: {why}, so {found['folder']} is served in place and must not be changed"
     champion = Champion(
         fingerprint=found["fingerprint"],
         folder=Path(found["folder"]) if "folder" in found else None,

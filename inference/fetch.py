@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,17 @@ from typing import Any
 from inference.bundle import verify_bundle
 from inference.cache import (
     CHAMPION_NAME,
+    PARTIAL_PREFIX,
     bundle_folder,
     drop_pages,
+    hold,
     is_verified,
     mark_verified,
     missing_bytes,
     note_champion,
     prune,
     registry_folder,
+    remove_dead,
 )
 from inference.champion import MAX_CHAMPION_BYTES, fingerprint_of, parse_champion
 from inference.errors import BundleError, FetchFailed, FileDamaged
@@ -61,7 +65,8 @@ def fetch_champion(uri: str, cache: Path, known: Sequence[str]) -> dict[str, Any
                 return _fetch(bucket, folder, known) | bucket.poll_facts()
         return _fetch(FolderOrigin(Path(uri.removeprefix("file://"))), folder, known)
     except OSError as error:
-        raise FetchFailed(f"{cache}: {error}; MODEL_CACHE names a folder that can be written") from error
+        where = f"{error.filename or cache}: {error.strerror}"
+        raise FetchFailed(f"{where}; MODEL_CACHE names a folder that can be written") from error
 
 
 def _fetch(origin: Origin, cache: Path, known: Sequence[str]) -> dict[str, Any]:
@@ -77,7 +82,13 @@ def _fetch(origin: Origin, cache: Path, known: Sequence[str]) -> dict[str, Any]:
     if fingerprint in known:
         return {"fingerprint": fingerprint}
     try:
-        bundle = _copy(origin, prefix, cache)
+        try:
+            bundle = _copy(origin, prefix, cache)
+        except OSError:
+            if not isinstance(origin, FolderOrigin):
+                raise
+            verify_bundle(Path(origin.where(prefix)))
+            bundle = None
     except BundleError as error:
         return {"fingerprint": fingerprint, "refused": _facts(error)}
     if bundle is None:
@@ -100,13 +111,14 @@ def _copy(origin: Origin, prefix: str, cache: Path) -> Path | None:
                 return folder
             shutil.rmtree(folder)
         cache.mkdir(parents=True, exist_ok=True)
+        remove_dead(cache)
         if lacking := missing_bytes(cache, manifest):
             if isinstance(origin, FolderOrigin):
                 verify_bundle(Path(origin.where(prefix)))
                 return None
             raise FetchFailed(f"{cache}: {lacking >> 20} MiB more are needed for the bundle; make room")
-        partial = cache / f".partial-{os.getpid()}"
-        partial.mkdir()
+        partial = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=cache))
+        lock = hold(partial)
         try:
             for name in manifest.files:
                 origin.copy(prefix + name, partial / name)
@@ -117,9 +129,11 @@ def _copy(origin: Origin, prefix: str, cache: Path) -> Path | None:
             for name, record in manifest.files.items():
                 if record.size_bytes >= LARGE_BYTES:
                     drop_pages(partial / name)
+            partial.chmod(0o755)
             partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+            os.close(lock)
     except Missing as error:
         mend = "copy the bundle to the registry again, the manifest last"
         raise FileDamaged("a file that belongs to the bundle is missing", where=str(error), mend=mend) from error

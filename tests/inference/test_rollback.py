@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -144,10 +145,26 @@ def test_a_restart_without_a_lake_answers_from_the_copy(
     assert again.predict({}).status_code == 200
 
 
-def test_a_cache_that_cannot_be_written_is_said(start_server: StartServer, registry: Path) -> None:
+def test_with_a_cache_that_cannot_be_written_a_folder_is_served_in_place(
+    start_server: StartServer, registry: Path
+) -> None:
     server = start_server(MODEL_URI=str(registry), MODEL_CACHE="/proc/self/cache")
-    server.wait_for(lambda: server.events("registry_unreachable"), "why")
-    assert "MODEL_CACHE names a folder that can be written" in server.get("/healthz").text
+    server.wait_for_version("v1")
+    (swapped,) = server.events("model_swapped")
+    assert swapped["warning"].startswith("/proc/self/cache: no room for a copy, or not writable, so ")
+    assert server.predict({}).status_code == 200
+
+
+def test_what_dead_fetches_left_is_removed_whatever_its_number_and_what_live_ones_have_is_not(
+    registry: Path, tmp_path: Path
+) -> None:
+    folder = cache.registry_folder(tmp_path / "cache", str(registry))
+    for name in (f".partial-{os.getpid()}", ".partial-1", ".partial-live"):
+        (folder / name).mkdir(parents=True)
+    lock = cache.hold(folder / ".partial-live")
+    found = fetch_champion(str(registry), tmp_path / "cache", [])
+    os.close(lock)
+    assert {path.name for path in folder.iterdir()} == {".partial-live", "champion.json", Path(found["folder"]).name}
 
 
 def test_without_room_for_a_copy_a_folder_is_verified_and_served_in_place(
