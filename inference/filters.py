@@ -58,5 +58,5 @@ def _price(document: dict[str, Any], name: str) -> float | None:
     if type(value) not in (int, float):
         raise invalid(f"{name} is {type_name(value)}, expected a number")
     if not 0 <= value < 1e12:
-        raise invalid(f"{name} is {value:g}, expected a price of 0 or more")
+        raise invalid(f"{name} is {value:g}, expected a price of 0 or more, below 1e12")
     return float(value)

@@ -54,6 +54,7 @@ def test_an_entry_that_is_wrong_fails_alone_in_its_place(server: Server) -> None
         (b'{"index_group": []}', 422, "index_group is an empty list; leave it out instead"),
         (b'{"index_group": 5}', 422, "index_group is a number, expected a name or a list of names"),
         (b'{"price_min": "5"}', 422, "price_min is a string, expected a number"),
+        (b'{"price_max": 1e12}', 422, "price_max is 1e+12, expected a price of 0 or more, below 1e12"),
         (b'{"price_min": -1}', 422, "price_min is -1, expected a price of 0 or more"),
         (b'{"price_max": true}', 422, "price_max is true or false, expected a number"),
         (b'{"price_min": 2, "price_max": 1.5}', 422, "price_min 2 is above price_max 1.5"),
