@@ -37,7 +37,8 @@ def configure_logging(level: str = "info") -> None:
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level.lower()),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Text and newline in one write, so that processes which share stderr do not mix their lines.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,  # a module's logger, made before this call, must obey it
     )
     handler = logging.StreamHandler(sys.stderr)

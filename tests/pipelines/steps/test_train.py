@@ -144,7 +144,8 @@ def test_the_bundle_says_from_what_it_was_made(trained: Trained) -> None:
     assert (str(manifest.cutoff_date), str(manifest.trained_through)) == ("2020-08-26", "2020-09-22")
     assert manifest.git_commit == "abc"
     assert manifest.parent is None
-    assert manifest.parameters == parse_hyperparameters(FIRST).model_dump()
+    settled = {"max_history": 64, "n_candidates": 256}  # by the data
+    assert manifest.parameters == parse_hyperparameters(FIRST).model_dump() | settled
     assert manifest.metrics == trained.first.facts["metrics"]
     assert manifest.baselines == trained.first.facts["baselines"]
     assert manifest.parity is not None
