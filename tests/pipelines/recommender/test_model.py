@@ -145,6 +145,14 @@ def test_taste_compares_what_was_bought_with_what_everyone_buys() -> None:
     assert feature_of(alike, "taste_section", 1) == pytest.approx(0, abs=1e-5)  # nothing to prefer
 
 
+def test_pieces_of_one_day_are_one_purchase() -> None:
+    rows: list[Purchase] = [(0, 40, 1), (0, 50, 1), (0, 50, 1), (0, 50, 1), (0, 50, 2)]
+    shop = shop_of(rows, n_customers=1, n_articles=5)
+    assert feature_of(shop, "repurchase_count", 1) == pytest.approx(math.log1p(20 * 2))
+    assert feature_of(shop, "repurchase_gap", 1) == pytest.approx(math.log(10), abs=1e-5)
+    assert feature_of(shop, "repurchase_gap", 2) == pytest.approx(math.log(1100))
+
+
 def test_purchases_behind_the_window_count_for_themselves_only() -> None:
     old: list[Purchase] = [(0, day, 1) for day in (1, 2)]
     new: list[Purchase] = [(0, 30 + i % 25, 2 + i % 3) for i in range(WINDOW)]
