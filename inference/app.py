@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from inference.batching import Batcher
 from inference.challenge import Challenge, open_challenge
 from inference.champion import open_source
 from inference.errors import RequestRefused
+from inference.limits import yield_processor
 from inference.page import documentation_policy, examples_of, page_routes
 from inference.predict import Predictor
 from inference.rules_file import RulesBook, kept_rules, open_rules
@@ -40,6 +42,7 @@ Ask `/predict`; `/healthz` says which model answers. Every error has the same en
 also in `X-Request-ID` and in the log.
 """
 RULES_REFUSED = ("rules_refused", "Rules files that were not taken.")
+N_THREADS_BESIDE = 3
 CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -96,6 +99,9 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         nonlocal following
+        # Loading a model, reading rules, asking a challenger: whatever is done beside the answers yields to them.
+        beside = ThreadPoolExecutor(N_THREADS_BESIDE, "beside", initializer=yield_processor)
+        asyncio.get_running_loop().set_default_executor(beside)
         following = asyncio.create_task(follow())
         yield
         following.cancel()

@@ -45,6 +45,7 @@ from inference.arrays import ARRAY_DTYPES, Array, check_arrays, day_number, open
 from inference.errors import ArrayInvalid, BundleError, FileDamaged, GraphRefused, ManifestInvalid
 from inference.manifest import MANIFEST_NAME, FileRecord, Manifest, parse_manifest, read_manifest
 from inference.onnx_file import check_graph
+from inference.pages import expect_random_reads
 
 __all__ = [
     "ArrayInvalid",
@@ -111,6 +112,10 @@ class Bundle:
     def as_of_day(self) -> int:
         """The day (since 1970-01-01) from which ages count: the first that the shipped model did not see."""
         return day_number(self.manifest.trained_through.toordinal()) + 1
+
+    def customer_arrays(self) -> list[Array]:
+        """Give what is large and read in one place by each request."""
+        return [self.history_articles, self.history_days, self.customer_keys, self.customer_offsets]
 
     def read_golden(self) -> list[dict[str, Any]]:
         """Read golden.json: objects with `request` and the `recommendations` that it had in training."""
@@ -182,7 +187,9 @@ def verify_bundle(folder: Path) -> Manifest:
 
 def load_bundle(folder: Path) -> Bundle:
     """Map a bundle that was verified before."""
-    return Bundle(folder=folder, manifest=read_manifest(folder), **open_arrays(folder))
+    bundle = Bundle(folder=folder, manifest=read_manifest(folder), **open_arrays(folder))
+    expect_random_reads([bundle.history_articles, bundle.history_days])
+    return bundle
 
 
 def _check_contents(folder: Path, manifest: Manifest) -> None:

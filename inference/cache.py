@@ -65,17 +65,6 @@ def missing_bytes(folder: Path, manifest: Manifest) -> int:
     return max(0, needed - shutil.disk_usage(folder).free)
 
 
-def drop_pages(path: Path) -> None:
-    """Write a file out and let the system forget its pages.
-
-    Pages of a file that was read twice, to copy and to hash it, count as the pod's working set; a bundle of 290 MiB
-    would fill its limit, and reclaiming them under load would slow answers.
-    """
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
 def note_champion(folder: Path, facts: dict[str, Any]) -> None:
     """Remember the champion that was good, for a restart without the registry."""
     partial = folder / f".{CHAMPION_NAME}-{os.getpid()}"

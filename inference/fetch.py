@@ -22,7 +22,6 @@ from inference.cache import (
     CHAMPION_NAME,
     PARTIAL_PREFIX,
     bundle_folder,
-    drop_pages,
     hold,
     is_verified,
     mark_verified,
@@ -35,11 +34,12 @@ from inference.cache import (
 from inference.champion import MAX_CHAMPION_BYTES, fingerprint_of, parse_champion
 from inference.errors import BundleError, FetchFailed, FileDamaged
 from inference.fetch_s3 import open_bucket
+from inference.limits import yield_processor
 from inference.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, parse_manifest
 from inference.origin import FolderOrigin, Missing, Origin
+from inference.pages import drop_written
 
 LARGE_BYTES = 16 << 20  # histories; what every lookup begins with is smaller, and better warm
-NICENESS = 5  # hashing must not take the processor from answers, nor starve
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -122,13 +122,13 @@ def _copy(origin: Origin, prefix: str, cache: Path) -> Path | None:
         try:
             for name in manifest.files:
                 origin.copy(prefix + name, partial / name)
-                drop_pages(partial / name)
+                drop_written(partial / name)
             (partial / MANIFEST_NAME).write_bytes(text)
             verify_bundle(partial)
             mark_verified(partial)
             for name, record in manifest.files.items():
                 if record.size_bytes >= LARGE_BYTES:
-                    drop_pages(partial / name)
+                    drop_written(partial / name)
             partial.chmod(0o755)
             partial.rename(folder)
         finally:
@@ -146,6 +146,6 @@ def _facts(error: BundleError) -> dict[str, str]:
 
 if __name__ == "__main__":
     if "--known" in sys.argv:  # a model answers beside this
-        os.nice(NICENESS)
+        yield_processor()
     main()
     sys.stdout.flush()

@@ -115,13 +115,14 @@ class Shift:
 
     def __init__(self, live: Callable[[], Live]) -> None:
         self._live = live
-        self._reference: tuple[Live, Reference] | None = None
+        self._reference: tuple[str, Reference] | None = None
+        """By fingerprint: a model that was replaced must not be kept for it."""
 
     def report(self) -> ShiftReport:
         """Compare now; RequestRefused with 503 before there is a model."""
         live = self._live()
-        if self._reference is None or self._reference[0] is not live:
-            self._reference = live, read_reference(live.engine.bundle)
+        if self._reference is None or self._reference[0] != live.fingerprint:
+            self._reference = live.fingerprint, read_reference(live.engine.bundle)
         reference, engine = self._reference[1], live.engine
         bundle = engine.bundle
         served = np.flatnonzero(engine.n_served_A)  # far fewer than there are articles

@@ -6,15 +6,15 @@ import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
-from inference.bundle import MODEL_NAME, load_bundle
 from inference.champion import Champion, Source
-from inference.engine import Engine, Request
-from inference.errors import BundleError, FetchFailed, MemoryShort, RequestRefused
-from inference.limits import Memory, give_back_memory, read_memory
+from inference.engine import Engine
+from inference.errors import BundleError, FetchFailed, RequestRefused
+from inference.limits import Memory, read_memory
+from inference.loading import clear_away, load_engine, require_memory
 from inference.manifest import Manifest
+from inference.pages import let_cool
 from inference.telemetry import get_logger
 
 # A refused champion is tried again so many polls later (ten minutes, as set by default): a file that was missing may
@@ -24,8 +24,6 @@ RETRY_POLLS = 20
 PROBATION_S = 60.0
 # A new model that fails so many requests, and a share of them that the one before did not, is rolled back.
 MIN_FAILURES, MIN_FAILED_SHARE = 5, 0.02
-# onnxruntime holds the file and what it unpacks from it; the rest is for the first batches.
-GRAPH_COPIES, ENGINE_BYTES = 2, 16 << 20
 # Loading runs beside answers and must hand over Python's lock often; 5 ms by default.
 LOADING_SWITCH_INTERVAL_S = 0.0005
 
@@ -85,6 +83,9 @@ class Swap:
         self.reason = "the first model is being loaded"
         """Why there is no model, or why the newest champion is not the one that answers; empty when all is well."""
         self._previous: Live | None = None
+        self._settling: asyncio.TimerHandle | None = None
+        """Ends the probation; it holds no model, so that many swaps in a minute leave but one behind."""
+        self._letting_go: asyncio.Task[None] | None = None
         self._source = source
         self._metrics = metrics
         self._poll_seconds = poll_seconds
@@ -111,6 +112,8 @@ class Swap:
             is_final = True
             try:
                 is_final = await self.check()
+                if self.current is not None:
+                    await asyncio.to_thread(let_cool, self.current.engine.bundle.customer_arrays())
             except Exception as error:  # a fault in following must not end following
                 self._say("champion_check_failed", f"{type(error).__name__}: {error}")
             if is_final:
@@ -163,7 +166,7 @@ class Swap:
         self._say("model_rolled_back", reason)
 
     async def _try(self, champion: Champion) -> None:
-        self._previous = None  # three models need more memory than two
+        await self._let_go()  # three models need more memory than two
         switch_interval_s = sys.getswitchinterval()
         sys.setswitchinterval(LOADING_SWITCH_INTERVAL_S)
         try:
@@ -191,39 +194,31 @@ class Swap:
             gc.collect()
             gc.freeze()  # what is alive now stays so; a full collection would stop answers for 30 ms
         else:
-            asyncio.get_running_loop().call_later(PROBATION_S, self._settle, live)
+            self._settling = asyncio.get_running_loop().call_later(PROBATION_S, self._settle)
 
-    def _settle(self, live: Live) -> None:
-        """Let the model before go; its memory returns to the system."""
-        if self.current is live:
-            self._previous = None
-            asyncio.get_running_loop().run_in_executor(None, give_back_memory)
+    def _settle(self) -> None:
+        self._letting_go = asyncio.get_running_loop().create_task(self._let_go())
+
+    async def _let_go(self) -> None:
+        """Let the model before go; its memory returns to the system before another is loaded."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        previous, self._previous = self._previous, None
+        if previous is not None:
+            folder = previous.engine.bundle.folder
+            del previous
+            await asyncio.to_thread(clear_away, folder)
 
     def _load(self, champion: Champion) -> Live:
         if champion.folder is None:
             raise AssertionError(f"no folder for the new champion {champion.fingerprint}")
         # The first model is tried in any case, unless others answer already: there is nothing to lose.
         if self.current is not None or not self._is_needed:
-            self._require_memory(champion.folder)
-        engine = Engine(load_bundle(champion.folder))
-        engine.certify()
-        engine.recommend_batch([Request(top_k=12)] * 8)  # the first run of a batch allocates
-        engine.forget_served()
+            require_memory(champion.folder, self._memory())
+        engine = load_engine(champion.folder)
         self._prepare(engine)
         return Live(engine, engine.bundle.manifest, champion.fingerprint, self._now())
-
-    def _require_memory(self, folder: Path) -> None:
-        memory = self._memory()
-        if memory is None:
-            return
-        needed = (folder / MODEL_NAME).stat().st_size * GRAPH_COPIES + ENGINE_BYTES
-        if needed > memory.free_bytes:
-            raise MemoryShort(
-                f"needs about {needed >> 20} MiB beside the model that answers, {memory.free_bytes >> 20} of "
-                f"{memory.limit_bytes >> 20} are free",
-                where=str(folder),
-                mend="raise the memory limit, or restart the server, which then loads this model alone",
-            )
 
     def _refuse(self, fingerprint: str, error: BundleError) -> None:
         if fingerprint:

@@ -93,6 +93,28 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         yield start
 
 
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    """Give a registry of two bundles, v1 and v2, that like another article best; v1 is champion."""
+    registry = tmp_path / "registry"
+    write_bundle(registry / "bundles" / "v1", version="v1", best=1)
+    write_bundle(registry / "bundles" / "v2", version="v2", best=2)
+    promote(registry, "v1")
+    return registry
+
+
+def promote(registry: Path, version: str) -> None:
+    """Name the champion."""
+    replace_text(registry / "champion.json", json.dumps({"version": version}))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file so that nobody reads half of it."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a bundle that no test may change."""

@@ -17,21 +17,12 @@ from inference.fetch import fetch_champion
 from inference.limits import Memory
 from inference.swap import MIN_FAILURES, Swap
 from inference.telemetry import Metrics
+from tests.inference.conftest import promote
 from tests.inference.test_hostile_bundles import FACTS, edit_model
 from tests.inference.test_server import StartServer, metric
-from tests.inference.test_swap import promote
 from tests.inference.tiny_bundle import article_id, customer_id, write_bundle
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    registry = tmp_path / "registry"
-    for version in ("v1", "v2"):
-        write_bundle(registry / "bundles" / version, version=version)
-    promote(registry, "v1")
-    return registry
 
 
 def break_for_long_histories(folder: Path, version: str) -> None:

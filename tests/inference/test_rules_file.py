@@ -16,29 +16,10 @@ from inference.bundle import load_bundle
 from inference.engine import Engine, Request
 from inference.rules import parse_rules
 from inference.rules_file import RulesBook, RulesFile, RulesObject, open_rules
-from tests.inference.conftest import Server
-from tests.inference.tiny_bundle import article_id, write_bundle
+from tests.inference.conftest import Server, promote, replace_text
+from tests.inference.tiny_bundle import article_id
 
 StartServer = Callable[..., Server]
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    registry = tmp_path / "registry"
-    write_bundle(registry / "bundles" / "v1", version="v1", best=1)
-    write_bundle(registry / "bundles" / "v2", version="v2", best=2)
-    promote(registry, "v1")
-    return registry
-
-
-def promote(registry: Path, version: str) -> None:
-    write(registry / "champion.json", json.dumps({"version": version}))
-
-
-def write(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def best(server: Server) -> Any:
@@ -49,7 +30,7 @@ def test_rules_change_in_place_and_a_broken_file_leaves_the_last_good_ones(
     start_server: StartServer, registry: Path
 ) -> None:
     rules = registry / "rules.json"
-    write(rules, json.dumps({"blocked": [article_id(1)]}))
+    replace_text(rules, json.dumps({"blocked": [article_id(1)]}))
     server = start_server(MODEL_URI=str(registry))
     server.wait_for_version("v1")
     first = best(server)
@@ -57,7 +38,7 @@ def test_rules_change_in_place_and_a_broken_file_leaves_the_last_good_ones(
     version = server.get("/healthz").json()["rules_version"]
 
     assert server.get("/healthz").json()["rules_unknown_articles"] == 0
-    write(rules, json.dumps({"blocked": [first, "9999999999"]}))
+    replace_text(rules, json.dumps({"blocked": [first, "9999999999"]}))
     server.wait_for(lambda: best(server) == article_id(1), "the new rules")
     assert server.get("/healthz").json()["rules_unknown_articles"] == 1
     assert server.events("rules_read")[-1]["n_unknown"] == 1
@@ -68,7 +49,7 @@ def test_rules_change_in_place_and_a_broken_file_leaves_the_last_good_ones(
         ('{"blocked": [', "Invalid JSON"),
         ('{"caps": {"garment_grup 1": 1}}', "did you mean 'garment_group"),
     ):
-        write(rules, broken)
+        replace_text(rules, broken)
         server.wait_for(lambda r=reason: r in (server.get("/healthz").json()["rules_refusal"] or ""), reason)
     assert server.get("/healthz").status_code == 200
     assert best(server) == article_id(1)
@@ -77,19 +58,19 @@ def test_rules_change_in_place_and_a_broken_file_leaves_the_last_good_ones(
 
     promote(registry, "v2")
     server.wait_for_version("v2")
-    write(rules, json.dumps({"blocked": [article_id(2)]}))
+    replace_text(rules, json.dumps({"blocked": [article_id(2)]}))
     server.wait_for(lambda: best(server) != article_id(2), "rules for the new model")
     assert server.get("/healthz").json()["rules_refusal"] is None
 
     rules.unlink()
     server.wait_for(lambda: "is gone" in (server.get("/healthz").json()["rules_refusal"] or ""), "that it is gone")
     assert best(server) != article_id(2)
-    write(rules, "{}")
+    replace_text(rules, "{}")
     server.wait_for(lambda: best(server) == article_id(2), "no rules")
 
 
 def test_a_new_model_obeys_from_its_first_answer_on(start_server: StartServer, registry: Path) -> None:
-    write(registry / "rules.json", json.dumps({"blocked": [article_id(2)]}))
+    replace_text(registry / "rules.json", json.dumps({"blocked": [article_id(2)]}))
     server = start_server(MODEL_URI=str(registry), MODEL_POLL_SECONDS="0.05")
     server.wait_for_version("v1")
     promote(registry, "v2")
@@ -114,7 +95,7 @@ def test_where_rules_are_looked_for(tmp_path: Path, tiny_bundle: Path) -> None:
 def test_a_pin_begins_on_its_day_without_the_file_being_touched(tmp_path: Path, tiny_bundle: Path) -> None:
     today = [dt.date(2020, 9, 22)]
     pin = {"article_id": article_id(20), "position": 1, "from": "2020-09-23"}
-    write(tmp_path / "rules.json", json.dumps({"pins": [pin]}))
+    replace_text(tmp_path / "rules.json", json.dumps({"pins": [pin]}))
     engine = Engine(load_bundle(tiny_bundle))
     book = RulesBook(RulesFile(tmp_path / "rules.json"), today=lambda: today[0])
     book.prepare(engine)
@@ -131,7 +112,7 @@ def test_rules_reach_every_engine_that_was_prepared(tmp_path: Path, tiny_bundle:
     for engine in engines:
         book.prepare(engine)
     best = engines[0].recommend(Request(top_k=1)).article_ids
-    write(tmp_path / "rules.json", json.dumps({"blocked": best}))
+    replace_text(tmp_path / "rules.json", json.dumps({"blocked": best}))
     asyncio.run(book.check())
     assert all(engine.recommend(Request(top_k=1)).article_ids != best for engine in engines)
 
@@ -141,21 +122,21 @@ def test_a_restart_with_a_broken_or_missing_file_obeys_the_last_good_one(
     start_server: StartServer, registry: Path, left: str | None
 ) -> None:
     rules = registry / "rules.json"
-    write(rules, json.dumps({"blocked": [article_id(1)]}))
+    replace_text(rules, json.dumps({"blocked": [article_id(1)]}))
     server = start_server(MODEL_URI=str(registry))
     server.wait_for_version("v1")
     version = server.get("/healthz").json()["rules_version"]
     server.stop()
     rules.unlink()
     if left is not None:
-        write(rules, left)
+        replace_text(rules, left)
     again = start_server(MODEL_URI=str(registry))
     again.wait_for_version("v1")
     health = again.get("/healthz").json()
     assert health["rules_version"] == version
     assert health["rules_refusal"]
     assert best(again) != article_id(1)
-    write(rules, "{}")
+    replace_text(rules, "{}")
     again.wait_for(lambda: best(again) == article_id(1), "no rules")
     again.stop()
     rules.unlink()
@@ -171,7 +152,7 @@ def test_without_room_to_keep_them_rules_are_obeyed_all_the_same(tmp_path: Path,
     book = RulesBook(RulesFile(tmp_path / "rules.json"), kept=tmp_path / "full" / "rules.json")
     book.prepare(engine)
     best = engine.recommend(Request(top_k=1)).article_ids
-    write(tmp_path / "rules.json", json.dumps({"blocked": best}))
+    replace_text(tmp_path / "rules.json", json.dumps({"blocked": best}))
     asyncio.run(book.check())
     assert engine.recommend(Request(top_k=1)).article_ids != best
     assert book.reason == ""
@@ -181,7 +162,7 @@ def test_a_file_that_comes_back_as_it_was_is_no_longer_said_to_be_gone(tmp_path:
     rules = tmp_path / "rules.json"
     book = RulesBook(RulesFile(rules))
     for text, reason in (("{}", ""), ("{", "Invalid JSON")):
-        write(rules, text)
+        replace_text(rules, text)
         asyncio.run(book.check())
         assert reason in book.reason
         before = book.reason
@@ -222,7 +203,7 @@ def test_rules_are_read_and_fitted_beside_the_answers(
     monkeypatch.setattr("inference.rules_file.parse_rules", noting(parse_rules))
     monkeypatch.setattr("inference.rules_file.fit_rules", noting(fit_rules))
     monkeypatch.setattr("inference.engine.fit_rules", noting(fit_rules))
-    write(tmp_path / "rules.json", json.dumps({"blocked": [article_id(1)]}))
+    replace_text(tmp_path / "rules.json", json.dumps({"blocked": [article_id(1)]}))
     asyncio.run(book.check())
     assert engine.rules is not None
     assert len(threads) == 3

@@ -1,33 +1,26 @@
 """Follow the champion of a registry folder, under a real server."""
 
-import json
+import asyncio
+import gc
+import os
 import shutil
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import pytest
 
-from tests.inference.conftest import Server
+from inference.champion import open_source
+from inference.engine import Engine
+from inference.limits import NICENESS
+from inference.shift import Shift
+from inference.swap import Swap
+from inference.telemetry import Metrics
+from tests.inference.conftest import Server, promote
 from tests.inference.tiny_bundle import article_id, customer_id, write_bundle
 
 StartServer = Callable[..., Server]
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    registry = tmp_path / "registry"
-    write_bundle(registry / "bundles" / "v1", version="v1", best=1)
-    write_bundle(registry / "bundles" / "v2", version="v2", best=2)
-    promote(registry, "v1")
-    return registry
-
-
-def promote(registry: Path, version: str) -> None:
-    partial = registry / "champion.partial"
-    partial.write_text(json.dumps({"version": version}))
-    partial.replace(registry / "champion.json")
 
 
 def test_a_new_champion_takes_over_and_a_rollback_brings_the_old_one_back(
@@ -134,3 +127,36 @@ def test_a_registry_that_vanishes_leaves_the_model_answering(start_server: Start
 def test_a_bundle_folder_is_served_as_it_is(start_server: StartServer, registry: Path) -> None:
     server = start_server(MODEL_URI=str(registry / "bundles" / "v2"))
     server.wait_for_version("v2")
+
+
+def test_only_the_model_that_answers_and_the_one_before_stay_in_memory(registry: Path, tmp_path: Path) -> None:
+    swap = Swap(open_source(str(registry), tmp_path / "cache"), Metrics(), poll_seconds=1)
+    shift = Shift(swap.live)
+    loaded: list[weakref.ref[Engine]] = []
+
+    async def follow() -> None:
+        for version in ("v1", "v2", "v1", "v2", "v1"):
+            promote(registry, version)
+            await swap.check()
+            assert swap.live().manifest.version == version
+            shift.report()
+            loaded.append(weakref.ref(swap.live().engine))
+        gc.collect()
+        assert [engine() is not None for engine in loaded] == [False, False, False, True, True]
+
+    asyncio.run(follow())
+
+
+def test_what_is_done_beside_the_answers_yields_the_processor_to_them(
+    start_server: StartServer, registry: Path
+) -> None:
+    server = start_server(MODEL_URI=str(registry))
+    server.wait_for_version("v1")
+    answering = server.process.pid
+    beside = [
+        int(task.name)
+        for task in Path(f"/proc/{answering}/task").iterdir()
+        if os.getpriority(os.PRIO_PROCESS, int(task.name)) >= NICENESS
+    ]
+    assert beside
+    assert os.getpriority(os.PRIO_PROCESS, answering) == os.getpriority(os.PRIO_PROCESS, 0)
