@@ -48,6 +48,10 @@ def build(folder: Path, shown: str) -> Rendered | Finding:
         return Finding(
             file, "", "the folder has no kustomization, so nothing of it is applied", f"write {file}, or remove it"
         )
+    remote = [text for text in _named(folder) if re.match(r"\w+://|git@|(github|gitlab|bitbucket)\.\w+/", text)]
+    if remote:
+        what = f"draws in {remote[0]} from the network: another thing tomorrow, or nothing"
+        return Finding(file, "resources", what, "keep a copy here, or let an Application name the chart by version")
     done = subprocess.run([kubectl(), "kustomize", folder], capture_output=True, text=True, check=False)
     if done.returncode == 0 and not (warnings := done.stderr.strip()):
         documents = [document for document in load_all(done.stdout) if document]
@@ -66,6 +70,12 @@ def build_all(tree: Tree, folders: Sequence[Path]) -> tuple[list[Rendered], list
     with ThreadPoolExecutor(2) as pool:
         built = list(pool.map(lambda folder: build(folder, tree.shown(folder)), folders))
     return [b for b in built if isinstance(b, Rendered)], [b for b in built if isinstance(b, Finding)]
+
+
+def _named(folder: Path) -> list[str]:
+    kustomization = read_kustomization(folder)
+    lists = [kustomization.get(key) or [] for key in ("resources", "components", "bases", "crds")]
+    return [str(name) for names in lists for name in names]
 
 
 def _shortened(said: str, folder: Path, shown: str) -> str:

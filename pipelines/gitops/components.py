@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from pipelines.gitops.building import build
@@ -10,13 +11,15 @@ from pipelines.gitops.findings import Finding
 from pipelines.gitops.tree import KUSTOMIZATION, Rendered, Tree, drawn_in_by
 
 
-def build_components(tree: Tree) -> tuple[list[Rendered], list[Finding]]:
-    """Switch each component that is off on in a copy of the tree, and build its owner there."""
+def build_components(tree: Tree, only: Collection[str] = ()) -> tuple[list[Rendered], list[Finding]]:
+    """Switch each component that is off on in a copy of the tree, and build its owner there; `only` some, if given."""
     rendered: list[Rendered] = []
     findings: list[Finding] = []
     drawn_in = {folder for top in tree.kustomized for folder in drawn_in_by(top)}
     for component in tree.components:
         if component.resolve() in drawn_in:  # on somewhere, and built there
+            continue
+        if only and str(component.relative_to(tree.root)) not in only:
             continue
         owner = owner_of(tree, component)
         with tempfile.TemporaryDirectory() as scratch:

@@ -20,6 +20,8 @@ from pipelines.gitops.tree import Document, kind_of, label, load_all
 from pipelines.steps.fingerprint import canonical_json
 
 KUBERNETES = "1.36"
+CORE_GROUPS = ("", "apps", "autoscaling", "batch", "policy")
+ARGO = "argoproj.io/v1alpha1"
 METADATA = {"name", "namespace", "labels", "annotations", "finalizers", "generateName", "ownerReferences"}
 MEND = "correct the field; a cluster refuses it or drops it silently"
 
@@ -51,7 +53,19 @@ class Schemas:
         for name in sorted(set(document["metadata"]) - METADATA):
             yield Finding(file, f"{label(document)}.metadata.{name}", *_unknown_field(name, METADATA))
         version = document["apiVersion"].rpartition("/")[2]
-        validator = self.validators.get((kind_of(document), version)) or self.validators.get((kind_of(document), ""))
+        group = document["apiVersion"].rpartition("/")[0]
+        if group in CORE_GROUPS or group.endswith(".k8s.io"):
+            what = f"Kubernetes {KUBERNETES} has no {kind_of(document)} of {document['apiVersion']}"
+            yield Finding(file, f"{label(document)}.apiVersion", what, "write the kind and version that it has")
+            return
+        validator = self.validators.get((kind_of(document), version))
+        if validator is None:
+            # Argo's schemas come without a version; all of its kinds have this one
+            validator = self.validators.get((kind_of(document), ""))
+            if validator is not None and document["apiVersion"] != ARGO:
+                what = f"is {document['apiVersion']}, and {kind_of(document)} is of {ARGO}"
+                yield Finding(file, f"{label(document)}.apiVersion", what, f"write {ARGO}")
+                return
         if validator is None:
             self.unknown.add(f"{kind_of(document)} ({document['apiVersion']})")
             return

@@ -1,5 +1,6 @@
-"""Run yamllint over every file, with the tree's own .yamllint."""
+"""Run yamllint over every file, with the tree's own .yamllint, and read every file of JSON."""
 
+import json
 from collections.abc import Iterator
 from functools import cache
 
@@ -17,6 +18,11 @@ def check_style(tree: Tree) -> Iterator[Finding]:
     for path in tree.yaml_files:
         for line, column, what in _problems(path.read_text(encoding="utf-8"), rules):
             yield Finding(tree.shown(path), f"line {line}, column {column}", what, "mend that line")
+    for path in sorted(tree.root.rglob("*.json")):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            yield Finding(tree.shown(path), "", f"{error} (syntax)", "mend that line")
 
 
 @cache

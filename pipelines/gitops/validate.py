@@ -28,14 +28,21 @@ from pipelines.gitops.rules.environments import (
     check_environments,
     check_namespaces,
     check_placeholders,
+    check_roles,
     check_shared,
     check_waves,
 )
+from pipelines.gitops.rules.executor import check_executor
 from pipelines.gitops.rules.images import NOTHING_YET, check_digests, check_images
+from pipelines.gitops.rules.names import check_names
 from pipelines.gitops.rules.networks import check_networks
 from pipelines.gitops.rules.pods import check_pods
-from pipelines.gitops.rules.references import check_references
+from pipelines.gitops.rules.quotas import check_quotas
+from pipelines.gitops.rules.references import check_references, check_stores
+from pipelines.gitops.rules.restricted import check_bound, check_restricted
+from pipelines.gitops.rules.scaling import check_scaling
 from pipelines.gitops.rules.secrets import check_files, check_secrets
+from pipelines.gitops.rules.syncing import check_syncing
 from pipelines.gitops.rules.wiring import check_wiring
 from pipelines.gitops.rules.workflows import check_workflows
 from pipelines.gitops.schemas import Schemas, read_schemas
@@ -48,13 +55,20 @@ SIBLING = REPOSITORY.parent / "shared/crds"
 CRD_VARIABLE = "CRD_SCHEMAS"
 
 RULES = (
+    check_names,
     check_references,
     check_workflows,
+    check_executor,
     check_images,
     check_pods,
+    check_quotas,
+    check_restricted,
+    check_scaling,
     check_networks,
     check_wiring,
+    check_syncing,
     check_placeholders,
+    check_roles,
     check_secrets,
 )
 
@@ -83,7 +97,7 @@ def validate(root: Path, crd_schemas: Path | None, only: Collection[str] = ()) -
         return Validation(style, [], len(tree.yaml_files), [])
     chosen = [path for path in tree.kustomized if not only or str(path.relative_to(root)) in only]
     rendered, failed = build_all(tree, chosen)
-    with_components, failed_components = build_components(tree) if not only else ([], [])
+    with_components, failed_components = build_components(tree, only)
     found = [*style, *failed, *failed_components]
     for one in [*rendered, *with_components]:
         for findings in check_rendered(tree, one, schemas):
@@ -93,6 +107,9 @@ def validate(root: Path, crd_schemas: Path | None, only: Collection[str] = ()) -
         _collect(check_patches(tree, one), found)
         _collect(unlisted_files(tree, one, seen), found)
     _collect(check_digests(tree, rendered), found)
+    if not only:
+        _collect(check_stores(tree, [*rendered, *with_components]), found)
+    _collect(check_bound(tree, rendered), found)
     _collect(check_environments(tree), found)
     _collect(check_shared(tree), found)
     _collect(check_namespaces(tree, rendered), found)

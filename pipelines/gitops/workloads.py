@@ -1,8 +1,11 @@
 """Whatever runs as a pod, in one form: Deployments and jobs, and each leaf template of a workflow."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from pipelines.gitops.tree import Document, Rendered, kind_of, label
 
@@ -44,6 +47,35 @@ def workflow_spec(document: Document) -> tuple[str, Mapping[str, Any]]:
     if kind_of(document) == "CronWorkflow":
         return f"{label(document)}.spec.workflowSpec", spec.get("workflowSpec", {})
     return f"{label(document)}.spec", spec
+
+
+def awaited(task: Mapping[str, Any]) -> set[str]:
+    """Give the names of the tasks that a task waits for, by `depends` or `dependencies`."""
+    mentioned = set(re.findall(r"(?<![.\w-])[A-Za-z][\w-]*", re.sub(r"\.\w+", "", task.get("depends", ""))))
+    return mentioned | set(task.get("dependencies", []))
+
+
+def read_patch(text: str) -> Mapping[str, Any] | None:
+    """Read a podSpecPatch, whatever a run will put into it; None when it is no mapping."""
+    try:
+        patch = yaml.safe_load(re.sub(r"\{\{.*?\}\}", "0", text, flags=re.DOTALL))
+    except yaml.YAMLError:
+        return None
+    return patch if isinstance(patch, dict) else None
+
+
+def executor_containers(workload: Workload) -> list[tuple[str, Mapping[str, Any]]]:
+    """Give Argo's own containers in a step's pod, `init` and `wait`, as podSpecPatch leaves them."""
+    if not workload.is_workflow:
+        return []
+    path, spec = workflow_spec(workload.document)
+    own = workload.path if workload.pod.get("podSpecPatch") != spec.get("podSpecPatch") else path
+    patch = read_patch(str(workload.pod.get("podSpecPatch", "{}"))) or {}
+    found = []
+    for key, name in (("initContainers", "init"), ("containers", "wait")):
+        container = next((c for c in patch.get(key) or [] if c.get("name") == name), {"name": name})
+        found.append((f"{own}.podSpecPatch.{key}[{name}]", container))
+    return found
 
 
 def _workloads(document: Document) -> Iterator[Workload]:

@@ -13,7 +13,8 @@ import pytest
 from inference import __main__ as server
 from inference.app import create_service
 from inference.settings import Settings
-from pipelines.gitops.rules.pods import MIB, T3_MICRO_ALLOCATABLE_MIB, T3_MICRO_DAEMONS_MIB, memory_bytes
+from pipelines.gitops.quantities import MIB, memory_bytes
+from pipelines.gitops.rules.pods import T3_MICRO_ALLOCATABLE_MIB, T3_MICRO_DAEMONS_MIB
 from pipelines.gitops.tree import Document, documents_of
 from tests.contracts.overlays import ENVIRONMENTS, GITOPS, configuration, only, overlay
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.gitops.rules.pods import MIB, memory_bytes
+from pipelines.gitops.quantities import MIB, memory_bytes
 
 TREE = Path(__file__).parents[2] / "gitops"
 FILES = sorted(path for path in TREE.glob("config/*/*.yaml") if path.name != "kustomization.yaml")

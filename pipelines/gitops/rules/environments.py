@@ -1,12 +1,13 @@
 """Do configuration, overlays and namespaces agree: each environment in both, each object in the documented place?"""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipelines.gitops.findings import Finding
+from pipelines.gitops.rules.names import wave_of
 from pipelines.gitops.tree import (
     KUSTOMIZATION,
-    Document,
     Rendered,
     Tree,
     documents_of,
@@ -19,6 +20,8 @@ from pipelines.gitops.tree import (
 
 SUFFIX = {"production": "prod", "staging": "staging"}
 PREFIX = {"ml-recommendation-inference": "ml-inference", "ml-training-workflow-circle": "ml-training"}
+ROLE = "eks.amazonaws.com/role-arn"
+ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 PLACEHOLDERS = ("repository", "revision", "region", "account", "bucket")
 CLUSTER_WIDE = {
     "Namespace",
@@ -89,14 +92,21 @@ def check_waves(tree: Tree, every: Sequence[Rendered]) -> Iterator[Finding]:
     for rendered in every:
         for namespace in rendered.of_kind("Namespace"):
             for document in rendered.documents:
-                if document["metadata"].get("namespace") == name_of(namespace) and _wave(document) < _wave(namespace):
-                    what = f"sync wave {_wave(document)} is before its namespace's {_wave(namespace)}"
+                own, first = wave_of(document) or 0, wave_of(namespace) or 0
+                if document["metadata"].get("namespace") == name_of(namespace) and own < first:
+                    what = f"sync wave {own} is before its namespace's {first}"
                     mend = "give the namespace the lowest argocd.argoproj.io/sync-wave"
                     yield Finding(tree.shown(rendered.file_of(document)), label(document), what, mend)
 
 
-def _wave(document: Document) -> int:
-    return int(document["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", 0))
+def check_roles(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
+    """Check that each role of IRSA is an ARN: pods get it as it is, and only AWS says no, at run time."""
+    for document in rendered.documents:
+        for field, value in walk(document, label(document)):
+            if field.endswith(ROLE) and not ARN.fullmatch(str(value)):
+                what = f"{value!r} is no ARN of a role"
+                mend = "aws.accountId has 12 digits, and a role is named without its account"
+                yield Finding(tree.shown(rendered.file_of(document)), field, what, mend)
 
 
 def check_namespaces(tree: Tree, every: Sequence[Rendered]) -> Iterator[Finding]:

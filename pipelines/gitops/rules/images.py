@@ -66,6 +66,9 @@ def check_images(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
             image = str(container.get("image", ""))
             reference = parse_reference(image)
             where = f"{path}.image"
+            if container.get("imagePullPolicy") == "Never":
+                what = "is Never: a node that has not got the image by other means never starts the pod"
+                yield Finding(file, f"{path}.imagePullPolicy", what, "write IfNotPresent: tags here do not move")
             if not image:
                 yield Finding(file, where, "is missing", "name the image")
             elif reference.digest and not DIGEST.fullmatch(reference.digest):

@@ -1,6 +1,7 @@
 """Does a policy that denies everything leave open what the pods need: DNS, S3 and, for workflows, the API server?"""
 
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from pipelines.gitops.findings import Finding
@@ -9,6 +10,7 @@ from pipelines.gitops.workloads import WORKFLOW_KINDS
 
 # S3, STS and EKS' API server are all reached on 443.
 NEEDED = ((53, "UDP", "DNS"), (53, "TCP", "DNS with long answers"), (443, "TCP", "S3, STS and the API server"))
+Network = IPv4Network | IPv6Network
 METADATA_SERVICE = "169.254.169.254/32"
 
 
@@ -34,7 +36,9 @@ def check_networks(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
     for rule in openings:
         for peer in rule.get("to", []):
             block = peer.get("ipBlock") or {}
-            if block.get("cidr") == "0.0.0.0/0" and METADATA_SERVICE not in block.get("except", []):
+            if fault := _block_fault(block):
+                yield Finding(file, "NetworkPolicy egress ipBlock", f"{fault}: the API server refuses it", "correct it")
+            elif block.get("cidr") == "0.0.0.0/0" and METADATA_SERVICE not in block.get("except", []):
                 what = "opens the instance metadata service, which lends the node's role to any pod"
                 yield Finding(file, "NetworkPolicy egress 0.0.0.0/0", what, f"except {METADATA_SERVICE}")
 
@@ -42,6 +46,21 @@ def check_networks(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
 def _denies_egress(policy: Document) -> bool:
     spec = policy["spec"]
     return spec.get("podSelector") == {} and "Egress" in spec.get("policyTypes", []) and not spec.get("egress")
+
+
+def _block_fault(block: Mapping[str, Any]) -> str:
+    """Say what is wrong with an ipBlock, empty when nothing is: `except` must lie inside `cidr`."""
+    try:
+        whole = ip_network(str(block.get("cidr", "0.0.0.0/0")))
+        outside = [one for one in block.get("except", []) if not _is_inside(one, whole)]
+    except ValueError as error:
+        return str(error)
+    return f"{', '.join(outside)} is outside {whole}" if outside else ""
+
+
+def _is_inside(block: str, whole: Network) -> bool:
+    one = ip_network(block)
+    return one.version == whole.version and one.subnet_of(whole)  # type: ignore[arg-type]
 
 
 def _opens(rule: Mapping[str, Any], port: int, protocol: str) -> bool:

@@ -1,6 +1,6 @@
 """Does what an object names exist beside it: ConfigMap keys, Secrets, ServiceAccounts, Roles, volumes, labels?"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.gitops.findings import Finding
@@ -8,6 +8,26 @@ from pipelines.gitops.tree import Document, Rendered, Tree, kind_of, label, name
 from pipelines.gitops.workloads import Workload, workloads_in
 
 GIVEN = {"ConfigMap": ("kube-root-ca.crt",), "ServiceAccount": ("default",), "Secret": ()}  # every namespace has these
+
+VOLUMES = (
+    ("configMap", "ConfigMap", "name"),
+    ("secret", "Secret", "secretName"),
+    ("persistentVolumeClaim", "PersistentVolumeClaim", "claimName"),
+)
+
+
+def check_stores(tree: Tree, every: Sequence[Rendered]) -> Iterator[Finding]:
+    """Check that the store of each ExternalSecret is in some build: one store is there for the whole cluster."""
+    stores = {(kind_of(d), name_of(d)) for r in every for d in r.of_kind("ClusterSecretStore", "SecretStore")}
+    for rendered in every:
+        for document in rendered.of_kind("ExternalSecret"):
+            reference = document["spec"].get("secretStoreRef") or {}
+            wanted = (str(reference.get("kind", "SecretStore")), str(reference.get("name")))
+            if wanted not in stores:
+                there = ", ".join("/".join(store) for store in sorted(stores)) or "none"
+                what = f"names {'/'.join(wanted)}, which is not there: the Secret is never made"
+                where = f"{label(document)}.spec.secretStoreRef"
+                yield Finding(tree.shown(rendered.file_of(document)), where, what, f"there are: {there}")
 
 
 def check_references(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
@@ -46,7 +66,7 @@ def _workload(file: str, rendered: Rendered, workload: Workload) -> Iterator[Fin
                 if reference and not reference.get("optional") and not _exists(rendered, kind, reference["name"]):
                     yield _missing(file, f"{path}.envFrom[{number}]", rendered, kind, reference["name"])
     for volume in workload.volumes:
-        for key, kind, name_key in (("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName")):
+        for key, kind, name_key in VOLUMES:
             reference = volume.get(key)
             if reference and not reference.get("optional") and not _exists(rendered, kind, reference[name_key]):
                 yield _missing(file, f"{workload.path}.volumes[{volume['name']}]", rendered, kind, reference[name_key])

@@ -13,6 +13,14 @@ def check_wiring(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
     workloads = workloads_in(rendered)
     for document in rendered.of_kind("Deployment", "StatefulSet", "DaemonSet"):
         yield from _selector(tree.shown(rendered.file_of(document)), document)
+    for workload in workloads:
+        file = tree.shown(rendered.file_of(workload.document))
+        for number, spread in enumerate(workload.pod.get("topologySpreadConstraints", [])):
+            for key, value in ((spread.get("labelSelector") or {}).get("matchLabels") or {}).items():
+                if workload.labels.get(key) != value:
+                    where = f"{workload.path}.topologySpreadConstraints[{number}].labelSelector"
+                    what = f"counts pods with {key}={value}, which these pods do not have: nothing is spread"
+                    yield Finding(file, where, what, "use the labels of spec.template.metadata")
     for document in rendered.of_kind("Service"):
         yield from _service(tree.shown(rendered.file_of(document)), document, workloads)
     for document in rendered.of_kind("NetworkPolicy"):

@@ -1,20 +1,21 @@
 """Argo's own rules, most of which its controller only tells once a run fails: entrypoints, inputs, retries, cron."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-import yaml
-
 from pipelines.gitops.findings import Finding
 from pipelines.gitops.rules.cron import check_cron
+from pipelines.gitops.rules.leaves import check_leaf
+from pipelines.gitops.rules.variables import check_variables
 from pipelines.gitops.tree import Document, Rendered, Tree, kind_of, label, name_of, walk
-from pipelines.gitops.workloads import WORKFLOW_KINDS, workflow_spec
+from pipelines.gitops.workloads import WORKFLOW_KINDS, awaited, workflow_spec
 
 REMOVED = {"schedule": "schedules: [...]", "mutex": "mutexes: [...]", "semaphore": "semaphores: [...]"}
-LEAVES = ("container", "script", "containerSet", "resource", "suspend", "http", "plugin", "data")
-EXPRESSION = re.compile(r"\{\{-?\s*(=?)\s*(.*?)\s*\}\}", re.DOTALL)
+# https://argo-workflows.readthedocs.io/en/latest/enhanced-depends-logic/
+STATUSES = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned", "AnySucceeded", "AllFailed")
 
 Spec = Mapping[str, Any]
 
@@ -37,7 +38,6 @@ def check_workflows(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
             continue
         yield from _arguments(file, path, spec, known)
         yield from _removed_forms(file, document)
-        yield from _executor(file, path, rendered, known)
         if spec.get("templates"):
             yield from _templates(file, path, spec)
         if kind_of(document) == "CronWorkflow":
@@ -65,75 +65,18 @@ def _templates(file: str, path: str, spec: Spec) -> Iterator[Finding]:
             "multiplies with the retries of each template",
             "put retryStrategy on leaf templates only",
         )
-    yield from _patch(file, f"{path}.podSpecPatch", spec)
+    yield from check_variables(file, path, spec)
+    for name, n in Counter(str(template.get("name")) for template in spec["templates"]).items():
+        if n > 1:
+            what = f"is there {n} times, and the controller refuses the template"
+            yield Finding(file, f"{path}.templates[{name}]", what, "give each its own name")
     for name, template in templates.items():
         where = f"{path}.templates[{name}]"
-        yield from _patch(file, f"{where}.podSpecPatch", template)
-        yield from _leaf(file, where, template)
-        yield from _retry(file, where, template)
+        yield from check_leaf(file, where, template, spec)
         yield from _tasks(file, where, template, templates)
-        yield from _expressions(file, where, template, spec)
     for field, value in walk(spec, path):
         if field.endswith("artifactGC.strategy") and value != "Never":
             yield Finding(file, field, f"{value} deletes what a run has made, models too", "set it to Never")
-
-
-def _patch(file: str, where: str, spec: Spec) -> Iterator[Finding]:
-    """Check that a podSpecPatch can be read once the run's values are in it; the controller tells only then."""
-    text = str(spec.get("podSpecPatch", "{}"))
-    try:
-        is_mapping = isinstance(yaml.safe_load(EXPRESSION.sub("0", text)), dict)
-    except yaml.YAMLError:
-        is_mapping = False
-    if not is_mapping:
-        yield Finding(file, where, "is neither JSON nor YAML of a pod: every run fails", "correct the text")
-
-
-def _leaf(file: str, where: str, template: Spec) -> Iterator[Finding]:
-    is_leaf = any(key in template for key in LEAVES)
-    for key in ("container", "script"):
-        container = template.get(key)
-        if container is not None and not container.get("command"):
-            yield Finding(
-                file,
-                f"{where}.{key}.command",
-                "is missing: the controller would ask the registry for it",
-                "write the command that the pod runs",
-            )
-        if key == "container" and container is not None and "args" not in container:
-            yield Finding(file, f"{where}.container.args", "is missing", "write args, or args: [] when there are none")
-    if template.get("activeDeadlineSeconds") and not is_leaf:
-        yield Finding(file, f"{where}.activeDeadlineSeconds", "works on leaf templates only", "move it to the leaves")
-    if is_leaf and "container" in template and not template.get("activeDeadlineSeconds"):
-        yield Finding(
-            file,
-            f"{where}.activeDeadlineSeconds",
-            "is missing: a step that hangs would hold its node for ever",
-            "set the longest time that one attempt may take",
-        )
-
-
-def _retry(file: str, where: str, template: Spec) -> Iterator[Finding]:
-    strategy = template.get("retryStrategy")
-    if not strategy:
-        return
-    if not any(key in template for key in LEAVES):
-        yield Finding(file, f"{where}.retryStrategy", "repeats a whole DAG", "put it on the leaf templates")
-    expression = str(strategy.get("expression", ""))
-    if expression and "retryPolicy" not in strategy:
-        yield Finding(
-            file,
-            f"{where}.retryStrategy.retryPolicy",
-            "is missing, and an expression without it means Always",
-            "write the policy that is meant",
-        )
-    if re.search(r"(?<!asInt\()lastRetry\.exitCode\s*(?:[<>]|[!=]=\s*\d|in\s*\[\s*\d)", expression):
-        yield Finding(
-            file,
-            f"{where}.retryStrategy.expression",
-            "compares exitCode, which is text, with a number",
-            "write asInt(lastRetry.exitCode)",
-        )
 
 
 def _tasks(file: str, where: str, template: Spec, templates: Mapping[str, Spec]) -> Iterator[Finding]:
@@ -144,7 +87,7 @@ def _tasks(file: str, where: str, template: Spec, templates: Mapping[str, Spec])
         yield Finding(
             file, f"{where}.{kind}", "mixes depends with dependencies or continueOn", "use depends everywhere"
         )
-    if cycle := _cycle({str(task["name"]): _awaited(task) for task in tasks}):
+    if cycle := _cycle({str(task["name"]): awaited(task) for task in tasks}):
         what = f"wait for each other: {' -> '.join(cycle)}"
         yield Finding(file, f"{where}.{kind}", what, "take one of these out of depends")
     for task in tasks:
@@ -152,7 +95,11 @@ def _tasks(file: str, where: str, template: Spec, templates: Mapping[str, Spec])
         if "template" in task and task["template"] not in templates:
             yield _no_template(file, f"{field}.template", task["template"], templates)
             continue
-        for other in sorted(_awaited(task) - names):
+        for status in re.findall(r"\.(\w+)", task.get("depends", "")):
+            if status not in STATUSES:
+                what = f"asks for status {status!r}, which no task ever has"
+                yield Finding(file, f"{field}.depends", what, f"one of: {', '.join(STATUSES)}")
+        for other in sorted(awaited(task) - names):
             yield Finding(file, f"{field}.depends", f"waits for task {other!r}, which is not there", _there(names))
         declared = templates.get(task.get("template", ""), {}).get("inputs", {}).get("parameters", [])
         given = {argument["name"] for argument in task.get("arguments", {}).get("parameters", [])}
@@ -174,11 +121,6 @@ def _tasks(file: str, where: str, template: Spec, templates: Mapping[str, Spec])
                 )
 
 
-def _awaited(task: Spec) -> set[str]:
-    mentioned = set(re.findall(r"(?<![.\w-])[A-Za-z][\w-]*", re.sub(r"\.\w+", "", task.get("depends", ""))))
-    return mentioned | set(task.get("dependencies", []))
-
-
 def _cycle(awaited: Mapping[str, set[str]]) -> list[str]:
     """Give tasks of which each waits for the next; empty when there are none."""
     try:
@@ -188,46 +130,21 @@ def _cycle(awaited: Mapping[str, set[str]]) -> list[str]:
     return []
 
 
-def _expressions(file: str, where: str, template: Spec, spec: Spec) -> Iterator[Finding]:
-    """Check `{{…}}` for parameters that nobody declares."""
-    inputs = {parameter["name"] for parameter in template.get("inputs", {}).get("parameters", [])}
-    arguments = {parameter["name"] for parameter in spec.get("arguments", {}).get("parameters", [])}
-    for field, value in walk(template, where):
-        if not isinstance(value, str):
-            continue
-        for expression, text in EXPRESSION.findall(value):
-            for scope, declared in (("workflow.parameters", arguments), ("inputs.parameters", inputs)):
-                for name in _names(text, scope):
-                    if name not in declared:
-                        yield Finding(
-                            file, field, f"uses {{{{{scope}.{name}}}}}, which is not declared", _there(declared)
-                        )
-                if expression and (match := re.search(rf"{re.escape(scope)}\.(\w+-[\w-]+)", text)):
-                    yield Finding(
-                        file,
-                        field,
-                        f"{match[1]} has hyphens, which an expression reads as minus",
-                        f"write {scope}['{match[1]}']",
-                    )
-            if text == "workflow.scheduledTime":
-                what = "exists in cron runs only: a run by hand fails"
-                yield Finding(file, field, what, "pass it from the CronWorkflow as a parameter")
-
-
-def _names(text: str, scope: str) -> list[str]:
-    plain = re.findall(rf"(?<![\w.]){re.escape(scope)}\.([\w-]+)", text)
-    return plain + re.findall(rf"(?<![\w.]){re.escape(scope)}\[['\"]([^'\"]+)['\"]\]", text)
-
-
 def _arguments(file: str, path: str, spec: Spec, known: Spec) -> Iterator[Finding]:
     """Check that what a CronWorkflow passes is declared by the template that it runs."""
     if not spec.get("workflowTemplateRef"):
         return
-    declared = {parameter["name"] for parameter in known.get("arguments", {}).get("parameters", [])}
-    for parameter in spec.get("arguments", {}).get("parameters", []):
-        if parameter["name"] not in declared:
-            what = "is no parameter of the template, and Argo accepts it silently"
-            yield Finding(file, f"{path}.arguments.parameters[{parameter['name']}]", what, _there(declared))
+    parameters = known.get("arguments", {}).get("parameters", [])
+    declared = {parameter["name"] for parameter in parameters}
+    given = {parameter["name"] for parameter in spec.get("arguments", {}).get("parameters", [])}
+    for name in sorted(given - declared):
+        what = "is no parameter of the template, and Argo accepts it silently"
+        yield Finding(file, f"{path}.arguments.parameters[{name}]", what, _there(declared))
+    for parameter in parameters:
+        if not {"value", "valueFrom"} & set(parameter) and parameter["name"] not in given:
+            what = "has no value in the template, and none is passed: no run is ever started"
+            mend = "pass it, or give it a default in the template"
+            yield Finding(file, f"{path}.arguments.parameters[{parameter['name']}]", what, mend)
 
 
 def _removed_forms(file: str, document: Document) -> Iterator[Finding]:
@@ -237,29 +154,6 @@ def _removed_forms(file: str, document: Document) -> Iterator[Finding]:
             key == "schedule" and kind_of(document) == "CronWorkflow" and field.count(".") == 2
         ):
             yield Finding(file, field, f"{key} ({value}) was removed in Argo Workflows 4", f"write {REMOVED[key]}")
-
-
-def _executor(file: str, path: str, rendered: Rendered, spec: Spec) -> Iterator[Finding]:
-    """Check that the pods' account may report results: create and patch on workflowtaskresults."""
-    account = spec.get("serviceAccountName")
-    if not account:
-        what = "is missing: pods would run as the namespace's default account, which may not report results"
-        yield Finding(file, f"{path}.serviceAccountName", what, "name the ServiceAccount of the steps")
-        return
-    verbs: set[str] = set()
-    for binding in rendered.of_kind("RoleBinding"):
-        if any(s["kind"] == "ServiceAccount" and s["name"] == account for s in binding.get("subjects", [])):
-            role = rendered.find(binding["roleRef"]["kind"], binding["roleRef"]["name"]) or {}
-            for rule in role.get("rules", []):
-                if "workflowtaskresults" in rule.get("resources", []) and "argoproj.io" in rule.get("apiGroups", []):
-                    verbs |= set(rule["verbs"])
-    if lacking := {"create", "patch"} - verbs - ({"create", "patch"} if "*" in verbs else set()):
-        yield Finding(
-            file,
-            f"{path}.serviceAccountName",
-            f"{account} may not {' or '.join(sorted(lacking))} workflowtaskresults.argoproj.io",
-            "bind it to a Role that may: Argo's executor reports by them",
-        )
 
 
 def _no_template(file: str, field: str, name: str, templates: Mapping[str, Spec]) -> Finding:

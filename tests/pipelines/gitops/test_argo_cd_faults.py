@@ -16,6 +16,8 @@ from tests.pipelines.gitops.trees import (
     needs_schemas,
 )
 
+APPLICATIONS = "bootstrap/apps/ml-recommendation-inference.yaml"
+
 FAULTS = {
     "repository that the project forbids": Fault(
         edit("bootstrap/projects/ml-platform.yaml", "    - https://fluent.github.io/helm-charts\n", ""),
@@ -120,6 +122,78 @@ FAULTS = {
         "the Application is empty",
         "put manifests there",
     ),
+    "window whose length cannot be read": Fault(
+        edit("bootstrap/projects/ml-inference.yaml", "duration: 60h", "duration: 60hours"),
+        "bootstrap",
+        "bootstrap/projects/ml-inference.yaml",
+        "syncWindows[0].duration",
+        "'60hours' is no duration",
+        "60h",
+    ),
+    "window at an hour that there is not": Fault(
+        edit("bootstrap/projects/ml-inference.yaml", "0 18 * * 5", "0 25 * * 5"),
+        "bootstrap",
+        "bootstrap/projects/ml-inference.yaml",
+        "syncWindows[0].schedule",
+        "has hour 25",
+        "correct the field",
+    ),
+    "window in a zone that there is not": Fault(
+        edit("bootstrap/projects/ml-inference.yaml", "timeZone: UTC", "timeZone: Mars"),
+        "bootstrap",
+        "bootstrap/projects/ml-inference.yaml",
+        "syncWindows[0].timeZone",
+        "'Mars' is no time zone",
+        "Europe/Berlin",
+    ),
+    "window of nothing": Fault(
+        edit("bootstrap/projects/ml-inference.yaml", "      namespaces:\n        - ml-inference-prod\n", ""),
+        "bootstrap",
+        "bootstrap/projects/ml-inference.yaml",
+        "syncWindows[0]",
+        "does nothing",
+        "name the namespaces",
+    ),
+    "pause that is no duration": Fault(
+        edit("policy/sync-policy.yaml", "duration: 10s", "duration: 10 s"),
+        "bootstrap",
+        APPLICATIONS,
+        "syncPolicy.retry.backoff.duration",
+        "'10 s' is no duration",
+        "10s",
+    ),
+    "key that no generator gives": Fault(
+        edit(APPLICATIONS, "ml-recommendation-{{ .path.basename }}", "ml-recommendation-{{ .path.basenam }}"),
+        "bootstrap",
+        APPLICATIONS,
+        "spec.template.metadata.name",
+        "reads .path.basenam, which no generator gives",
+        ".path.basename",
+    ),
+    "template of the time before Go": Fault(
+        edit(APPLICATIONS, 'path: "{{ .path.path }}"', 'path: "{{path}}"'),
+        "bootstrap",
+        APPLICATIONS,
+        "source.path",
+        "has path without a dot",
+        "write .path",
+    ),
+    "template that is not closed": Fault(
+        edit(APPLICATIONS, 'path: "{{ .path.path }}"', 'path: "{{ .path.path }"'),
+        "bootstrap",
+        APPLICATIONS,
+        "source.path",
+        "has an action that is not closed",
+        "in pairs",
+    ),
+    "templated namespace that the project forbids": Fault(
+        edit(APPLICATIONS, "'ml-inference-{{ if", "'inference-{{ if"),
+        "bootstrap",
+        APPLICATIONS,
+        "destination.namespace",
+        "is no destination of project ml-inference",
+        "ml-inference-*",
+    ),
     "chart that is not pinned": Fault(
         edit("bootstrap/platform/logging-app.yaml", "targetRevision: 0.", "targetRevision: '>=0.1' # "),
         "bootstrap",
@@ -147,6 +221,14 @@ OF_SCHEMAS = {
         "spec.revisionHistoryLimits",
         "is not a field of this kind",
         "did you mean revisionHistoryLimit?",
+    ),
+    "version of Argo's kinds that there is not": Fault(
+        edit(CRON, "argoproj.io/v1alpha1", "argoproj.io/v1"),
+        PIPELINE,
+        CRON,
+        "CronWorkflow/ml-training-daily.apiVersion",
+        "is argoproj.io/v1, and CronWorkflow is of argoproj.io/v1alpha1",
+        "write argoproj.io/v1alpha1",
     ),
     "schedule of a cron that is none": Fault(
         edited(CRON, lambda d: d[0]["spec"].update(concurrencyPolicy="Never")),

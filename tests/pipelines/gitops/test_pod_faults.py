@@ -6,6 +6,8 @@ import pytest
 
 from tests.pipelines.gitops.trees import CONTAINER, DEPLOYMENT, INFERENCE, SERVING, Fault, assert_found, edit, edited
 
+LARGER = f"{INFERENCE}/components/larger-nodes"
+
 FAULTS = {
     "limit beyond the range of the namespace": Fault(
         edit(f"{INFERENCE}/base/quota.yaml", "memory: 512Mi", "memory: 256Mi"),
@@ -158,6 +160,72 @@ FAULTS = {
         f"{CONTAINER}.resources",
         "'320MiB' is no quantity of memory",
         "320Mi",
+    ),
+    "budget with two rules": Fault(
+        edit(
+            f"{INFERENCE}/base/pod-disruption-budget.yaml", "maxUnavailable: 1", "maxUnavailable: 1\n  minAvailable: 0"
+        ),
+        SERVING,
+        f"{INFERENCE}/base/pod-disruption-budget.yaml",
+        ".spec",
+        "has minAvailable and maxUnavailable",
+        "keep maxUnavailable",
+    ),
+    "autoscaler beside a number of replicas": Fault(
+        edit(f"{LARGER}/deployment.yaml", "  replicas: null\n", ""),
+        LARGER,
+        f"{LARGER}/kustomization.yaml",
+        "spec.replicas",
+        "is the autoscaler's to set",
+        "replicas: null",
+    ),
+    "autoscaler from more to less": Fault(
+        edit(f"{LARGER}/horizontal-pod-autoscaler.yaml", "minReplicas: 2", "minReplicas: 9"),
+        LARGER,
+        f"{LARGER}/kustomization.yaml",
+        "spec.minReplicas",
+        "is 9, and maxReplicas 6",
+        "at most maxReplicas",
+    ),
+    "version of a kind that Kubernetes has not got": Fault(
+        edit(f"{LARGER}/horizontal-pod-autoscaler.yaml", "autoscaling/v2", "autoscaling/v2beta2"),
+        LARGER,
+        f"{LARGER}/kustomization.yaml",
+        "HorizontalPodAutoscaler/ml-recommendation-inference.apiVersion",
+        "has no HorizontalPodAutoscaler of autoscaling/v2beta2",
+        "the kind and version",
+    ),
+    "grace that ends in its pause": Fault(
+        edit(DEPLOYMENT, "terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 4"),
+        SERVING,
+        DEPLOYMENT,
+        f"{CONTAINER}.lifecycle.preStop",
+        "sleeps 5 s of terminationGracePeriodSeconds 4",
+        "raise",
+    ),
+    "spread that counts other pods": Fault(
+        edit(
+            DEPLOYMENT,
+            "              app.kubernetes.io/name: ml-recommendation-",
+            "              app.kubernetes.io/name: ",
+        ),
+        SERVING,
+        DEPLOYMENT,
+        "topologySpreadConstraints[0].labelSelector",
+        "which these pods do not have: nothing is spread",
+        "the labels of spec.template",
+    ),
+    "claim that does not exist": Fault(
+        edit(
+            DEPLOYMENT,
+            "emptyDir:\n            sizeLimit: 16Mi",
+            "persistentVolumeClaim:\n            claimName: models",
+        ),
+        SERVING,
+        DEPLOYMENT,
+        "volumes[tmp]",
+        "names PersistentVolumeClaim models",
+        "there are: none",
     ),
     "limit below the request": Fault(
         edit("config/environments/production.yaml", "memory: 320Mi", "memory: 128Mi"),

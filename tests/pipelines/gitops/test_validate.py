@@ -44,6 +44,19 @@ def test_a_digest_that_two_images_share_is_found(root: Path) -> None:
     assert finding.what == f"is the digest of inference:main-1a2b3c4 in gitops/{SERVING}/kustomization.yaml"
 
 
+def test_a_secret_from_a_store_that_is_not_there_is_found(tmp_path: Path) -> None:
+    root = copy_tree(tmp_path)
+    change(
+        root / "manifests/monitoring/secrets.yaml",
+        "  name: aws-secrets-manager\n  annotations",
+        "  name: aws\n  annotations",
+    )
+    findings = validate(root, None).findings
+    found = {finding.field for finding in findings if "names ClusterSecretStore/aws-secrets-manager" in finding.what}
+    names = ("alertmanager-webhooks", "grafana-admin", "ml-inference-api-tokens")
+    assert found == {f"ExternalSecret/{name}.spec.secretStoreRef" for name in names}
+
+
 def test_an_optional_component_is_checked_although_it_is_off(root: Path) -> None:
     autoscaler = root / INFERENCE / "components/larger-nodes/horizontal-pod-autoscaler.yaml"
     change(autoscaler, "    name: ml-recommendation-inference\n", "    name: inference\n")

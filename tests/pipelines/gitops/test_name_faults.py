@@ -1,0 +1,91 @@
+"""Faults of names and of what is there twice, each seeded into a copy of the tree."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.gitops.trees import (
+    CONTAINER,
+    CRON,
+    DEPLOYMENT,
+    INFERENCE,
+    PIPELINE,
+    SERVING,
+    Fault,
+    assert_found,
+    edit,
+    edited,
+)
+
+SERVICE = f"{INFERENCE}/base/service.yaml"
+TMP = "            - name: tmp\n              mountPath: /tmp\n"
+
+FAULTS = {
+    "name of a Service": Fault(
+        edit(SERVICE, "  name: ml-recommendation-inference\nspec", "  name: ML_Inference\nspec"),
+        SERVING,
+        SERVICE,
+        "metadata.name",
+        "'ML_Inference' is no name of a Service",
+        "lower-case letters",
+    ),
+    "value of a label": Fault(
+        edit(CRON, "part-of: fashion-recommender", "part-of: the fashion recommender"),
+        PIPELINE,
+        CRON,
+        "metadata.labels.app.kubernetes.io/part-of",
+        "is no value of a label",
+        "at most 63",
+    ),
+    "wave that is no number": Fault(
+        edit(CRON, "argocd.argoproj.io/sync-wave: '1'", "argocd.argoproj.io/sync-wave: last"),
+        PIPELINE,
+        CRON,
+        "argocd.argoproj.io/sync-wave",
+        "'last' is no number",
+        "a whole number in quotes",
+    ),
+    "variable twice": Fault(
+        edit(
+            DEPLOYMENT,
+            "          ports:\n",
+            "          env: [{name: A, value: b}, {name: A, value: c}]\n          ports:\n",
+        ),
+        SERVING,
+        DEPLOYMENT,
+        f"{CONTAINER}.env",
+        "name A is there 2 times",
+        "remove",
+    ),
+    "volume twice": Fault(
+        edited(
+            DEPLOYMENT, lambda d: d[0]["spec"]["template"]["spec"]["volumes"].append({"name": "tmp", "emptyDir": {}})
+        ),
+        SERVING,
+        DEPLOYMENT,
+        "spec.template.spec.volumes",
+        "name tmp is there 2 times",
+        "remove",
+    ),
+    "folder with two mounts": Fault(
+        edit(DEPLOYMENT, TMP, TMP + TMP.replace("name: tmp", "name: models")),
+        SERVING,
+        DEPLOYMENT,
+        f"{CONTAINER}.volumeMounts",
+        "mountPath /tmp is there 2 times",
+        "remove",
+    ),
+    "port twice": Fault(
+        edit(SERVICE, "port: 9090", "port: 80"),
+        SERVING,
+        SERVICE,
+        "spec.ports",
+        "port 80/TCP is there 2 times",
+        "remove",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_fault_is_found(fault: Fault, tmp_path: Path) -> None:
+    assert_found(fault, tmp_path)
