@@ -18,7 +18,7 @@ from inference.app import create_service
 from inference.draining import DrainingServer
 from inference.errors import SettingsInvalid
 from inference.limits import count_processors, read_memory
-from inference.protocol import KEEP_ALIVE_S, MAX_CONNECTIONS, Connection
+from inference.protocol import KEEP_ALIVE_S, MAX_CONNECTIONS, Connection, ConnectionState
 from inference.settings import Settings, read_settings
 from inference.telemetry import configure_logging, get_logger
 
@@ -37,7 +37,8 @@ def main() -> None:
         listeners = [listener]
         if settings.metrics_port is not None:
             listeners.append(_listen(settings, settings.metrics_port, "METRICS_PORT"))
-        service = create_service(settings, metrics_port=listeners[-1].getsockname()[1] if listeners[1:] else None)
+        metrics_port = listeners[-1].getsockname()[1] if listeners[1:] else None
+        service = create_service(settings, metrics_port=metrics_port)
     except SettingsInvalid as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -47,7 +48,7 @@ def main() -> None:
         "listening",
         host=host,
         port=port,
-        metrics_port=listeners[-1].getsockname()[1] if listeners[1:] else None,
+        metrics_port=metrics_port,
         model_uri=settings.model_uri,
         processors=count_processors(),
         memory_limit_bytes=memory.limit_bytes if memory else None,
@@ -61,6 +62,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody asks for a client's address
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
@@ -68,7 +70,10 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server = DrainingServer(
-        config, service.refused_early, drain_seconds=settings.drain_seconds, on_drain=service.start_draining
+        config,
+        ConnectionState(service.refused_early, service.short_way, metrics_port),
+        drain_seconds=settings.drain_seconds,
+        on_drain=service.start_draining,
     )
     gc.enable()
     server.run(sockets=listeners)

@@ -26,8 +26,9 @@ from inference.errors import RequestRefused
 from inference.limits import yield_processor
 from inference.page import documentation_policy, examples_of, page_routes
 from inference.predict import Predictor
+from inference.responses import RETRY_AFTER_SECONDS, error_body
 from inference.rules_file import RulesBook, kept_rules, open_rules
-from inference.service import RETRY_AFTER_SECONDS, Service, error_body
+from inference.service import Service
 from inference.settings import Settings
 from inference.shift import Shift, shift_route
 from inference.swap import Live, Swap

@@ -29,13 +29,13 @@ class DrainingServer(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        refused: Callable[[int], None],
+        state: ConnectionState,
         *,
         drain_seconds: float = 0.0,
         on_drain: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
-        self.server_state: ConnectionState = ConnectionState(refused)
+        self.server_state: ConnectionState = state
         self._drain_seconds = drain_seconds
         self._on_drain = on_drain
 

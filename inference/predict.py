@@ -35,6 +35,8 @@ class Predictor:
         self._metrics = metrics
         self._challenger = challenger
         self._challenger_batcher = challenger_batcher
+        self.is_plain = challenger is None
+        """Whether the champion's queue answers all."""
 
     async def answer(self, body: bytes, query: bytes, request_id: str, facts: dict[str, Any]) -> bytes:
         """Give the answer as JSON; RequestRefused when there is none. `facts` takes what the access log may know."""

@@ -5,17 +5,19 @@ connections; and it answers what is not HTTP in plain text.
 """
 
 import asyncio
-import secrets
 from collections.abc import Callable, MutableMapping
-from http import HTTPStatus
 from typing import Any
 
 import httptools
-import orjson
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from inference.body import MAX_BODY_BYTES
+from inference.responses import bare_answer
+from inference.short_way import Exchange, Headers, ShortWay
+
+MAX_LENGTH_DIGITS = 9
 MAX_HEAD_BYTES = 16 * 1024
 TRAILERS_TOO_LARGE = f"what follows the body is larger than {MAX_HEAD_BYTES:,} bytes"
 # From the first byte of a request to its last. The largest body allowed takes 0.5 s over 1 Mbit/s.
@@ -34,8 +36,13 @@ MAX_PIPELINED = 64
 class ConnectionState(ServerState):
     """What all connections of a server share."""
 
-    def __init__(self, refused: Callable[[int], None]) -> None:
+    def __init__(
+        self, refused: Callable[[int], None], short_way: ShortWay | None = None, metrics_port: int | None = None
+    ) -> None:
         super().__init__()
+        self.short_way = short_way
+        self.metrics_port = metrics_port
+        """Nothing is predicted there."""
         self.refused = refused
         """Takes the status of every answer that is given without a request."""
         self.is_draining = False
@@ -68,6 +75,8 @@ class Connection(HttpToolsProtocol):
         """Take a place, from the longest idle if there is none."""
         super().connection_made(transport)  # type: ignore[arg-type]  # uvloop's transport is none by descent
         shared = self._shared
+        is_metrics_port = self.server is not None and self.server[1] == shared.metrics_port
+        self._short_way = None if is_metrics_port else shared.short_way
         if len(self.connections) > MAX_CONNECTIONS:
             busy = (503, "too_many_connections", f"{MAX_CONNECTIONS:,} connections are busy; try again")
             if shared.idle:
@@ -85,12 +94,13 @@ class Connection(HttpToolsProtocol):
         self._shared.arriving.pop(self, None)
         self._receiving_since_s = None
         super().connection_lost(exc)
+        if type(self.cycle) is Exchange and not self.cycle.response_complete:
+            self.cycle.left()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, as uvicorn does, and bound its head."""
         if self._is_refused:
             return
-        self._unset_keepalive_if_required()
         self._last_event_s = self.loop.time()
         self._has_body = False
         if self._receiving_since_s is None:
@@ -135,6 +145,9 @@ class Connection(HttpToolsProtocol):
             self._is_upgrade = False
             self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
+    cycle: Any
+    """uvicorn's RequestResponseCycle or an Exchange; None before the first request."""
+    _short_way: ShortWay | None = None
     _is_upgrade = False
     _is_in_head = True
     _is_in_body = False
@@ -159,7 +172,12 @@ class Connection(HttpToolsProtocol):
                 what = f"the head is larger than {MAX_HEAD_BYTES:,} bytes"
                 self._refusal = (431, "head_too_large", what)
                 raise ValueError(what)  # ends the parsing; data_received answers
-        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        codings, length = [], -1
+        for name, value in self.headers:
+            if name == b"transfer-encoding":
+                codings.append(value.strip().lower())
+            elif name == b"content-length":
+                length = int(value) if len(value) <= MAX_LENGTH_DIGITS else -1
         if codings not in ([], [b"chunked"]):
             self._refusal = (501, "not_implemented", "the only transfer-encoding that is read is chunked")
             raise ValueError("transfer-encoding")
@@ -171,6 +189,24 @@ class Connection(HttpToolsProtocol):
             return
         self._is_in_head = False
         self._is_in_body = True
+        if self._short_way is not None and not codings and 0 <= length <= MAX_BODY_BYTES and self._is_plain():
+            self.cycle = Exchange(self._short_way, self)
+            return
+        self._begin_cycle()
+
+    def _is_plain(self) -> bool:
+        """Whether this is a predict by itself, of which the client awaits nothing but the answer."""
+        return (
+            self.url == b"/predict"
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+            and (self.cycle is None or self.cycle.response_complete)
+            and not (self.expect_100_continue or self.flow.write_paused or self._shared.is_draining)
+        )
+
+    def _begin_cycle(self) -> None:
+        """Begin to answer through ASGI."""
         super().on_headers_complete()
         if self._shared.is_draining:
             self.cycle.keep_alive = False
@@ -195,10 +231,42 @@ class Connection(HttpToolsProtocol):
         self._shared.arriving.pop(self, None)
         self._receiving_since_s = None
         self._n_head_bytes = 0
-        super().on_message_complete()
+        exchange = self.cycle
+        if type(exchange) is not Exchange:
+            super().on_message_complete()
+        elif not exchange.response_complete and self._short_way is not None:
+            exchange.more_body = False
+            if not self._short_way.take(exchange, self.headers):
+                exchange.response_complete = True  # by another
+                self._begin_cycle()
+                super().on_body(exchange.body)
+                super().on_message_complete()
+
+    def reply(self, exchange: Exchange, status: int, headers: Headers, payload: bytes) -> None:
+        """Send the answer of an exchange."""
+        exchange.response_started = exchange.response_complete = True
+        if exchange.disconnected:
+            return
+        content = [STATUS_LINE[status]]
+        for name, value in self._shared.default_headers:
+            content += (name, b": ", value, b"\r\n")
+        for name, value in headers:
+            content += (name, b": ", value, b"\r\n")
+        if not exchange.keep_alive:
+            content.append(b"connection: close\r\n")
+        content += (b"\r\n", payload)
+        self.transport.write(b"".join(content))
+        if not exchange.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        # As uvicorn does, but for its timer on every idle connection: reap() looks after those.
+        self._shared.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
         if self.pipeline or self._is_refused:
             self.flow.pause_reading()
         if self._receiving_since_s is None and not self.pipeline and not self.transport.is_closing():
@@ -222,11 +290,11 @@ class Connection(HttpToolsProtocol):
             if now_s - self._receiving_since_s > REQUEST_TIMEOUT_S:
                 what = f"the request did not arrive within {REQUEST_TIMEOUT_S:.0f} s"
                 self.refuse(408, "request_timeout", what)
-        elif self.cycle is None:
-            if now_s - self._last_event_s > KEEP_ALIVE_S:
-                self.transport.close()
-        elif self.transport.get_write_buffer_size() and now_s - self._last_event_s > UNREAD_TIMEOUT_S:
-            self.transport.abort()
+        elif self.transport.get_write_buffer_size():
+            if now_s - self._last_event_s > UNREAD_TIMEOUT_S:
+                self.transport.abort()
+        elif (self.cycle is None or self.cycle.response_complete) and now_s - self._last_event_s > KEEP_ALIVE_S:
+            self.transport.close()
 
     def refuse(self, status: int, code: str, message: str) -> None:
         """Answer without the application, and close."""
@@ -245,19 +313,5 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
-            self.transport.write(_answer(status, code, message))
+            self.transport.write(bare_answer(status, code, message))
         self.transport.close()
-
-
-def _answer(status: int, code: str, message: str) -> bytes:
-    request_id = secrets.token_hex(8)
-    body = orjson.dumps({"error": {"code": code, "message": message, "request_id": request_id}})
-    head = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        f"x-request-id: {request_id}",
-        *(["retry-after: 1"] if status == 503 else []),
-        "connection: close",
-    ]
-    return "\r\n".join([*head, "", ""]).encode() + body

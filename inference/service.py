@@ -5,18 +5,17 @@ costs; every other path does.
 """
 
 import random
-import re
-import secrets
 import time
 from typing import Any
 
-import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.batching import Batcher
 from inference.body import read_body
 from inference.errors import RequestRefused
 from inference.predict import Predictor
+from inference.responses import CLIENT_GONE, error_body, headers_of, request_id_of
+from inference.short_way import ShortWay
 from inference.telemetry import AccessLog, Metrics, get_logger
 from inference.tokens import Tokens
 
@@ -24,10 +23,6 @@ from inference.tokens import Tokens
 ROUTES = frozenset({"/predict", "/healthz", "/livez", "/metrics", "/shift", "/docs", "/openapi.json"})
 ROUTES |= {"/", "/articles", "/customers/sample", "/customers/history", "/shop"}
 METRICS_ROUTES = frozenset({"/healthz", "/livez", "/metrics"})
-RETRY_AFTER_SECONDS = {429: b"1", 503: b"5"}
-CLIENT_GONE = 499  # as nginx counts it; nothing is sent
-_SANE_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-_JSON = (b"content-type", b"application/json")
 # Nothing here is for another site's frame, nor to be guessed at; pages set their own policy for scripts.
 _SECURITY = [
     (b"x-content-type-options", b"nosniff"),
@@ -37,11 +32,6 @@ _SECURITY = [
 ]
 
 log = get_logger()
-
-
-def error_body(code: str, message: str, request_id: str) -> bytes:
-    """Write the envelope that every error has."""
-    return orjson.dumps({"error": {"code": code, "message": message, "request_id": request_id}})
 
 
 class Service:
@@ -69,6 +59,8 @@ class Service:
         self._access = AccessLog()
         self.is_draining = False
         self.refused_early = metrics.refused_early
+        self.short_way = ShortWay(batcher, metrics, tokens, self._account) if predictor.is_plain else None
+        """None when a challenger takes part."""
 
     def start_draining(self) -> None:
         """Say through /healthz that requests should go elsewhere."""
@@ -80,7 +72,7 @@ class Service:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = scope["request_id"] = _request_id(scope)
+        request_id = scope["request_id"] = request_id_of(scope["headers"])
         path: str = scope["path"]
         facts: dict[str, Any] = {}
         if self._metrics_port is not None and self._is_elsewhere(scope, path):
@@ -93,6 +85,11 @@ class Service:
             status = await self._refuse(send, 503, "draining", "this server is about to end", request_id)
         else:
             status = await self._pass_on(scope, receive, send, request_id)
+        self._account(scope["method"], path, status, started, request_id, facts)
+
+    def _account(
+        self, method: str, path: str, status: int, started: float, request_id: str, facts: dict[str, Any]
+    ) -> None:
         seconds = time.perf_counter() - started
         route = path if path in ROUTES else "other"
         self._metrics.request_done(route, status, seconds)
@@ -100,7 +97,7 @@ class Service:
             self._access.write(
                 {
                     "request_id": request_id,
-                    "method": scope["method"],
+                    "method": method,
                     "route": route,
                     "status": status,
                     "duration_ms": round(seconds * 1000, 3),
@@ -115,21 +112,15 @@ class Service:
 
     async def _refuse(self, send: Send, status: int, code: str, message: str, request_id: str) -> int:
         payload = error_body(code, message, request_id)
-        headers = [_JSON, (b"x-request-id", request_id.encode()), (b"content-length", b"%d" % len(payload))]
-        if status in RETRY_AFTER_SECONDS:
-            headers.append((b"retry-after", RETRY_AFTER_SECONDS[status]))
-        if status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
+        headers = headers_of(status, request_id, payload)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": payload})
         return status
 
     async def _predict(self, scope: Scope, receive: Receive, send: Send, request_id: str, facts: dict[str, Any]) -> int:
-        headers = [_JSON, (b"x-request-id", request_id.encode())]
         status = 200
         try:
             if scope["method"] != "POST":
-                headers.append((b"allow", b"POST"))
                 raise RequestRefused(405, "method_not_allowed", f"{scope['method']} /predict; send a POST")
             self._batcher.require_room()
             body = await read_body(scope, receive)
@@ -140,13 +131,13 @@ class Service:
             status = refusal.status
             payload = error_body(refusal.code, refusal.message, request_id)
             facts["code"] = refusal.code
-            if status in RETRY_AFTER_SECONDS:
-                headers.append((b"retry-after", RETRY_AFTER_SECONDS[status]))
         except Exception:
             log.exception("predict_failed", request_id=request_id)
             status = 500
             payload = error_body("internal", "the request failed; the log has it under this request_id", request_id)
-        headers.append((b"content-length", b"%d" % len(payload)))
+        headers = headers_of(status, request_id, payload)
+        if status == 405:
+            headers.append((b"allow", b"POST"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": payload})
         return status
@@ -171,12 +162,3 @@ class Service:
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         await self._app(asked, receive, send_with_id)
         return status
-
-
-def _request_id(scope: Scope) -> str:
-    """Keep the client's X-Request-ID when it is short and plain, else make one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _SANE_ID.fullmatch(value):
-            sane: str = value.decode("ascii")
-            return sane
-    return secrets.token_hex(8)
