@@ -90,6 +90,7 @@ def test_a_fault_in_writing_one_answer_reaches_no_other(live: Live) -> None:
 
     class Replies:
         def reply(self, exchange: object, status: int, headers: object, payload: bytes) -> None:
+            del exchange, headers, payload
             accounts.append(status)
 
     batcher = Batcher(lambda: live, lambda _: None)
@@ -111,6 +112,7 @@ def test_a_slow_processor_shortens_the_queue_until_it_is_fast_again(live: Live) 
             return False
 
         def answered(self, answer: Recommendation, live: Live) -> None:
+            del answer, live
             accepted.append(Request())
 
         def failed(self, error: Exception) -> None:
