@@ -67,6 +67,17 @@ def test_validation_runs_the_module_of_make_validate_gitops() -> None:
     assert f"python -m {target[1]} --crd-schemas crds" in runs
 
 
+def test_schemas_are_those_of_the_charts_that_are_deployed() -> None:
+    """A chart's comment says what it installs, because few charts share its version."""
+    gitops = REPOSITORY / "gitops"
+    applications = [*gitops.glob("bootstrap/platform/*.yaml"), *gitops.glob("policy/*/*-app.yaml")]
+    text = "".join(path.read_text() for path in applications)
+    installed = re.findall(r"targetRevision: [\d.]+  # (.+)", text)
+    names = [str(step.get("name", "")) for step in steps_of(GITHUB / "workflows/validate-gitops.yaml")]
+    schemas = {name.removeprefix("Schemas of ") for name in names if name.startswith("Schemas of ")}
+    assert {name for name in schemas if not name.startswith("Argo")} == set(installed) != set()
+
+
 def test_the_test_job_runs_what_any_machine_runs() -> None:
     assert "bash .ci/run" in [step.get("run") for step in steps_of(GITHUB / "workflows/ci.yaml")]
 

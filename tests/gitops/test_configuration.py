@@ -67,6 +67,19 @@ def test_overlays_differ_only_in_their_environment(application: str) -> None:
     assert all(line.strip().startswith(("newTag:", "digest:")) for line in differing), differing
 
 
+def test_production_has_room_over_what_was_measured_at_full_size() -> None:
+    measured = json.loads((TREE.parent / "benchmarks/measured.json").read_text())["training"]["full_size"]
+    configured = yaml.safe_load((TREE / "config/environments/production.yaml").read_text())["training"]["resources"]
+    text = (TREE / "docs/POD_OPTIMIZATION.md").read_text()
+    for step, resources in configured.items():
+        request, limit = resources["requests"]["memory"], resources["limits"]["memory"]
+        peak = measured["peak_rss_mib"].get(step)
+        assert peak is None or memory_bytes(limit) / MIB >= 1.3 * peak, step
+        assert peak is None or memory_bytes(request) / MIB >= peak, step
+        shown = f"{peak:,} MiB" if peak else "not measured at this size"
+        assert f"| {step} | {shown} | {request} | {limit} |" in text
+
+
 @pytest.mark.parametrize("environment", ["production", "staging"])
 def test_steps_have_room_over_what_was_measured(environment: str) -> None:
     measured = json.loads((TREE.parent / "benchmarks/measured.json").read_text())["training"]["peak_rss_mib"]
