@@ -17,8 +17,18 @@ from pipelines.edge import run_app
 from pipelines.errors import UsageError
 from pipelines.gitops.container_registry import digest_of
 from pipelines.gitops.evidence import Change, champion_evidence, preview
-from pipelines.gitops.overlays import APPLICATIONS, Pin, check_digest, check_pin, overlay_folder, read_pin, write_pin
+from pipelines.gitops.overlays import (
+    APPLICATIONS,
+    Pin,
+    check_digest,
+    check_pin,
+    overlay_folder,
+    read_pin,
+    uncommitted,
+    write_pin,
+)
 from pipelines.gitops.rules.images import parse_reference
+from pipelines.gitops.tree import KUSTOMIZATION
 from pipelines.lake import open_lake
 
 GITOPS = Path(__file__).resolve().parent.parent / "gitops"
@@ -109,6 +119,9 @@ def _promote(
     source: str | None,
 ) -> None:
     root = root.resolve()
+    for path in (message_file, body_file):
+        if path is not None and not path.parent.is_dir():
+            raise UsageError(f"{path.parent} is no folder, so {path.name} cannot be written there; nothing was changed")
     changes = []
     for pin in pins:
         overlay = overlay_folder(root, pin.image, environment)
@@ -121,14 +134,20 @@ def _promote(
     if not changed:
         typer.echo(f"nothing to do: {environment} runs {' and '.join(str(pin) for pin in pins)} already")
         return
+    edited = [overlay_folder(root, change.after.image, environment) / KUSTOMIZATION for change in changed]
+    left = uncommitted(root)
     evidence = champion_evidence(open_lake(lake)) if lake else ""
     message, body = _message(environment, changed, source), _body(environment, changed, source, evidence, verify)
     if not dry_run:
-        for change in changed:
-            write_pin(overlay_folder(root, change.after.image, environment), change.after)
+        for change, file in zip(changed, edited, strict=True):
+            write_pin(file.parent, change.after)
     for path, text in ((message_file, message), (body_file, body)):
         if path is not None:
             path.write_text(text, encoding="utf-8")
+    if left and not dry_run:
+        files = " ".join(str(file.relative_to(root.parent)) for file in edited)
+        own = "; of the overlay itself, look at git diff first" if any(file in left for file in edited) else ""
+        typer.echo(f"note: {root.name}/ had changes that are not committed; commit only: {files}{own}", err=True)
     typer.echo(f"=== commit message\n{message}\n=== pull request\n{body}", nl=False)
 
 
@@ -150,7 +169,8 @@ def _message(environment: str, changes: Sequence[Change], source: str | None) ->
     what = " and ".join(change.after.image for change in changes)
     lines = [f"Promote {what} to {environment}: {', '.join(tags)}", ""]
     for change in changes:
-        lines.append(f"{change.after.image}: {change.before.tag} -> {change.after.tag}")
+        before = "nothing yet" if change.before.is_nothing_yet else change.before.tag
+        lines.append(f"{change.after.image}: {before} -> {change.after.tag}")
         if change.after.digest:
             lines.append(f"  {change.after.digest}")
     lines += ["", f"As {source} runs it." if source else "By python -m pipelines.promote image.", ""]
@@ -159,7 +179,9 @@ def _message(environment: str, changes: Sequence[Change], source: str | None) ->
 
 def _body(environment: str, changes: Sequence[Change], source: str | None, evidence: str, is_verified: bool) -> str:
     parts = [f"## Promote to {environment}", "| image | runs now | will run |\n| --- | --- | --- |"]
-    parts[-1] += "".join(f"\n| {c.after.image} | `{c.before}` | `{c.after}` |" for c in changes)
+    for change in changes:
+        before = "nothing yet" if change.before.is_nothing_yet else f"`{change.before}`"
+        parts[-1] += f"\n| {change.after.image} | {before} | `{change.after}` |"
     if source:
         parts.append(f"These are the tags and digests that {source} runs, unchanged.")
     parts.append(

@@ -1,5 +1,6 @@
 """Read and edit the `images:` of an overlay, and nothing else of it: comments and order stay."""
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,19 @@ def write_pin(overlay: Path, pin: Pin) -> None:
     else:
         text = without_field(text, entry, "digest")
     write_exact(path, text)
+
+
+def uncommitted(root: Path) -> list[Path]:
+    """Give the files of the tree that differ from what is committed; none where there is no repository."""
+    command = ["git", "-C", str(root), "status", "--porcelain", "-z", "--no-renames", "--", "."]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        top = subprocess.run(["git", "-C", str(root), "rev-parse", "--show-toplevel"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return []
+    if done.returncode:
+        return []
+    return [Path(top.stdout.strip()) / line[3:] for line in done.stdout.split("\0") if line]
 
 
 def check_pin(root: Path, pin: Pin, environment: str) -> None:

@@ -201,6 +201,37 @@ def test_an_overlay_without_the_image_says_what_to_add(root: Path) -> None:
         image(root, "staging", "develop-1a2b3c4", "--app", "inference")
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_changed(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"/nowhere is no folder, so body\.md cannot be written there"):
+        image(root, "staging", "develop-1a2b3c4", "--body-file", str(tmp_path / "nowhere/body.md"))
+    assert read_pin(overlay_folder(root, "inference", "staging"), "inference").is_nothing_yet
+
+
+@pytest.mark.parametrize(
+    "path", ["config/defaults/image-registry.yaml", f"{INFERENCE}/overlays/staging/kustomization.yaml"]
+)
+def test_changes_of_somebody_s_own_are_not_committed_with_a_promotion(
+    root: Path, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git = ["git", "-C", str(root.parent), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "gitops"], ["-c", "commit.gpgsign=false", "commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    image(root, "staging", "develop-1a2b3c4", "--app", "training")
+    assert "note:" not in capsys.readouterr().err
+    (root / path).write_text((root / path).read_text() + "# mine\n")
+    image(root, "staging", "develop-1a2b3c4", "--app", "inference")
+    said = capsys.readouterr().err
+    assert f"commit only: gitops/{INFERENCE}/overlays/staging/kustomization.yaml" in said
+    assert ("look at git diff first" in said) == ("staging" in path)
+
+
+def test_what_no_image_was_promoted_for_is_called_nothing_yet(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image(root, "staging", "develop-1a2b3c4", "--app", "inference")
+    said = capsys.readouterr().out
+    assert "inference: nothing yet -> develop-1a2b3c4" in said
+    assert "| inference | nothing yet | `inference:develop-1a2b3c4` |" in said
+
+
 def test_a_refusal_is_one_line_and_exit_code_2(root: Path) -> None:
     command = [sys.executable, "-m", "pipelines.promote", "image", "--env", "staging", "--tag", "latest"]
     done = subprocess.run([*command, "--root", str(root)], capture_output=True, text=True, check=False)
