@@ -14,6 +14,7 @@ import yaml
 from pipelines.edge import run_app
 from pipelines.errors import UsageError
 from pipelines.gitops.editing import compose, field, read_exact, scalar, write_exact
+from pipelines.gitops.forms import FORMS
 from pipelines.gitops.tree import read_kustomization
 
 ROOT = Path(__file__).resolve().parents[2] / "gitops"
@@ -21,18 +22,6 @@ ROOT_APPLICATION = "argocd-root/root-application.yaml"
 REGISTRY_DEFAULTS = "config/defaults/image-registry.yaml"
 ENVIRONMENTS = "config/environments"
 MAX_BUCKET_NAME = 63
-# What each value must look like, and what is said of one that does not.
-FORMS = {
-    "REPO": (r"(https://|ssh://|git@)\S+[^/\s]", "is no address of a repository; give https://… or git@…"),
-    "REGISTRY": (
-        r"[a-z0-9.-]+(:\d+)?(/[a-z0-9]+([._/-][a-z0-9]+)*)?",
-        "is not HOST or HOST/PREFIX, without https://",
-    ),
-    "ACCOUNT": (r"\d{12}", "is no AWS account; they have 12 digits"),
-    "REGION": (r"[a-z]{2}(-[a-z]+)+-\d", "is no AWS region, such as eu-central-1"),
-    "BUCKET": (r"[a-z0-9][a-z0-9.-]*", "cannot begin a bucket's name: lower-case letters, digits, '-' and '.'"),
-}
-
 app = typer.Typer(add_completion=False)
 
 

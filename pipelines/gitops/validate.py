@@ -23,6 +23,7 @@ from pipelines.gitops.building import build_all
 from pipelines.gitops.components import build_components
 from pipelines.gitops.findings import Finding
 from pipelines.gitops.patches import check_patches, unlisted_files
+from pipelines.gitops.rules.admission import check_admission, check_bound
 from pipelines.gitops.rules.applications import check_applications
 from pipelines.gitops.rules.environments import (
     check_environments,
@@ -30,6 +31,7 @@ from pipelines.gitops.rules.environments import (
     check_placeholders,
     check_roles,
     check_shared,
+    check_values,
     check_waves,
 )
 from pipelines.gitops.rules.executor import check_executor
@@ -39,7 +41,7 @@ from pipelines.gitops.rules.networks import check_networks
 from pipelines.gitops.rules.pods import check_pods
 from pipelines.gitops.rules.quotas import check_quotas
 from pipelines.gitops.rules.references import check_references, check_stores
-from pipelines.gitops.rules.restricted import check_bound, check_restricted
+from pipelines.gitops.rules.restricted import check_restricted
 from pipelines.gitops.rules.scaling import check_scaling
 from pipelines.gitops.rules.secrets import check_files, check_secrets
 from pipelines.gitops.rules.syncing import check_syncing
@@ -66,6 +68,7 @@ RULES = (
     check_scaling,
     check_networks,
     check_wiring,
+    check_admission,
     check_syncing,
     check_placeholders,
     check_roles,
@@ -112,6 +115,7 @@ def validate(root: Path, crd_schemas: Path | None, only: Collection[str] = ()) -
     _collect(check_bound(tree, rendered), found)
     _collect(check_environments(tree), found)
     _collect(check_shared(tree), found)
+    _collect(check_values(tree), found)
     _collect(check_namespaces(tree, rendered), found)
     _collect(check_waves(tree, rendered), found)
     if not only or "bootstrap" in only:

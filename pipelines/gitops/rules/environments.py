@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipelines.gitops.findings import Finding
+from pipelines.gitops.forms import FORMS
 from pipelines.gitops.rules.names import wave_of
 from pipelines.gitops.tree import (
     KUSTOMIZATION,
@@ -75,6 +76,29 @@ def check_shared(tree: Tree) -> Iterator[Finding]:
             if other != path.stem:
                 what = f"{value} is that of {other}, too: what one environment writes the other serves"
                 yield Finding(tree.shown(path), f"{part}.{key}", what, f"give each environment a {key} of its own")
+
+
+def check_values(tree: Tree) -> Iterator[Finding]:
+    """Check account, region and bucket of each environment, and the registry, by what `make gitops-configure` takes."""
+    for path in sorted((tree.root / "config/environments").glob("*.yaml")):
+        document = next(iter(documents_of(path)), {}) if path.name != KUSTOMIZATION else {}
+        for part, key, name in (
+            ("aws", "accountId", "ACCOUNT"),
+            ("aws", "region", "REGION"),
+            ("lake", "bucket", "BUCKET"),
+        ):
+            yield from _shape(tree.shown(path), f"{part}.{key}", (document.get(part) or {}).get(key), name)
+    path = tree.root / "config/defaults/image-registry.yaml"
+    registry = next(iter(documents_of(path)), {}) if path.is_file() else {}
+    if registry:
+        address = f"{registry.get('baseURL', '')}/{registry.get('repoPrefix', '')}"
+        yield from _shape(tree.shown(path), "baseURL/repoPrefix", address, "REGISTRY")
+
+
+def _shape(file: str, field: str, value: object, name: str) -> Iterator[Finding]:
+    shape, what = FORMS[name]
+    if value is not None and not re.fullmatch(shape, str(value)):
+        yield Finding(file, field, f"{value!r} {what}", f"make gitops-configure {name}=… writes it")
 
 
 def check_placeholders(tree: Tree, rendered: Rendered) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ LEAVES = ("container", "script", "containerSet", "resource", "suspend", "http", 
 # Argo reads Go's durations, and plain digits as seconds.
 DURATION = re.compile(r"\d+|(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
 DURATIONS = ("retryStrategy.backoff.duration", "retryStrategy.backoff.maxDuration", "suspend.duration")
+LAST_RETRY = ("exitCode", "status", "duration", "message")
 
 Spec = Mapping[str, Any]
 
@@ -53,7 +54,18 @@ def _retry(file: str, where: str, template: Spec) -> Iterator[Finding]:
         return
     if not any(key in template for key in LEAVES):
         yield Finding(file, f"{where}.retryStrategy", "repeats a whole DAG", "put it on the leaf templates")
+    if "limit" not in strategy:
+        what = "is missing: a step that always fails is tried for ever"
+        yield Finding(file, f"{where}.retryStrategy.limit", what, "write how often it is tried again")
     expression = str(strategy.get("expression", ""))
+    for name in re.findall(r"lastRetry\.(\w+)", expression):
+        if name not in LAST_RETRY:
+            what = f"reads lastRetry.{name}, which is not there: the run fails at the first retry"
+            yield Finding(file, f"{where}.retryStrategy.expression", what, f"one of: {', '.join(LAST_RETRY)}")
+    bare = re.sub(r'"[^"]*"|\'[^\']*\'', "", expression)
+    if any(bare.count(one) != bare.count(other) for one, other in ("()", "[]", "{}")) or "'" in bare or '"' in bare:
+        what = "has a bracket or quote without its pair: the run fails at the first retry"
+        yield Finding(file, f"{where}.retryStrategy.expression", what, "close it")
     if expression and "retryPolicy" not in strategy:
         yield Finding(
             file,

@@ -28,6 +28,10 @@ def check_names(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
             ports = document["spec"].get("ports", [])
             yield from _twice(file, where, "port", [(p.get("port"), p.get("protocol", "TCP")) for p in ports])
             yield from _twice(file, where, "name", [p["name"] for p in ports if "name" in p])
+            for name in (str(port["name"]) for port in ports if "name" in port):
+                if not LABEL.fullmatch(name):
+                    what = f"{name!r} is no name of a port: the API server refuses it"
+                    yield Finding(file, where, what, "use lower-case letters, digits and '-'")
     for workload in workloads_in(rendered):
         yield from _workload(tree.shown(rendered.file_of(workload.document)), workload)
 

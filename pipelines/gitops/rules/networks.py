@@ -17,6 +17,12 @@ METADATA_SERVICE = "169.254.169.254/32"
 def check_networks(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
     """Check the openings of an overlay that denies egress by default."""
     policies = rendered.of_kind("NetworkPolicy")
+    for policy in policies:
+        for rule in policy["spec"].get("ingress") or []:
+            if not rule.get("from"):
+                what = "has a rule without from: anybody may come in"
+                where = f"{label(policy)}.spec.ingress"
+                yield Finding(tree.shown(rendered.file_of(policy)), where, what, "name who may: from")
     denying = [policy for policy in policies if _denies_egress(policy)]
     if not denying:
         if rendered.of_kind("Deployment", *WORKFLOW_KINDS) and rendered.folder.parent.name == "overlays":

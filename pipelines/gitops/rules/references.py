@@ -45,6 +45,9 @@ def _workload(file: str, rendered: Rendered, workload: Workload) -> Iterator[Fin
     account = workload.service_account
     if account and not _exists(rendered, "ServiceAccount", account):
         yield _missing(file, f"{workload.path}.serviceAccountName", rendered, "ServiceAccount", account)
+    for reference in workload.pod.get("imagePullSecrets") or []:
+        if not _exists(rendered, "Secret", reference.get("name", "")):
+            yield _missing(file, f"{workload.path}.imagePullSecrets", rendered, "Secret", reference.get("name", ""))
     volumes = {volume.get("name") for volume in workload.volumes}
     for path, container in workload.containers:
         for mount in container.get("volumeMounts", []):

@@ -1,6 +1,6 @@
 """Would Pod Security `restricted` take the pod, and does the namespace ask for it?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.gitops.findings import Finding
@@ -34,21 +34,6 @@ def check_restricted(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
             if name.startswith("pod-security.kubernetes.io/") and "-version" not in name and value not in LEVELS:
                 what = f"is {value!r}, which is no level: the API server refuses the namespace"
                 yield Finding(file, f"{where}[{name}]", what, f"one of: {', '.join(LEVELS)}")
-
-
-def check_bound(tree: Tree, every: Sequence[Rendered]) -> Iterator[Finding]:
-    """Check that the namespaces of the overlays have the labels by which admission policies are bound."""
-    bindings = [binding for rendered in every for binding in rendered.of_kind("ValidatingAdmissionPolicyBinding")]
-    for rendered in every:
-        for namespace in rendered.of_kind("Namespace") if rendered.folder.parent.name == "overlays" else ():
-            labels = namespace["metadata"].get("labels", {})
-            for binding in bindings:
-                selector = (binding["spec"].get("matchResources") or {}).get("namespaceSelector") or {}
-                for key, value in (selector.get("matchLabels") or {}).items():
-                    if labels.get(key) != value:
-                        file, where = tree.shown(rendered.file_of(namespace)), f"{label(namespace)}.metadata.labels"
-                        what = f"is missing: {label(binding)} does not look at this namespace"
-                        yield Finding(file, f"{where}[{key}]", what, f"set {key}: {value}")
 
 
 def _security(file: str, workload: Workload) -> Iterator[Finding]:

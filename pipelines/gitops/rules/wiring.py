@@ -23,6 +23,11 @@ def check_wiring(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
                     yield Finding(file, where, what, "use the labels of spec.template.metadata")
     for document in rendered.of_kind("Service"):
         yield from _service(tree.shown(rendered.file_of(document)), document, workloads)
+        for workload in _selected(document["spec"].get("selector") or {}, workloads):
+            if not any("readinessProbe" in container for _, container in workload.containers):
+                what = f"has none, and {label(document)} sends it requests as soon as its process runs"
+                where = f"{workload.path}.containers.readinessProbe"
+                yield Finding(tree.shown(rendered.file_of(workload.document)), where, what, "ask it when it can answer")
     for document in rendered.of_kind("NetworkPolicy"):
         yield from _policy(tree.shown(rendered.file_of(document)), document, workloads)
 

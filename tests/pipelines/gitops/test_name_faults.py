@@ -18,6 +18,7 @@ from tests.pipelines.gitops.trees import (
 )
 
 SERVICE = f"{INFERENCE}/base/service.yaml"
+PRODUCTION = "config/environments/production.yaml"
 TMP = "            - name: tmp\n              mountPath: /tmp\n"
 
 FAULTS = {
@@ -74,6 +75,38 @@ FAULTS = {
         f"{CONTAINER}.volumeMounts",
         "mountPath /tmp is there 2 times",
         "remove",
+    ),
+    "name of a port": Fault(
+        edit(SERVICE, "name: metrics", "name: Metrics_Port"),
+        SERVING,
+        SERVICE,
+        "spec.ports",
+        "'Metrics_Port' is no name of a port",
+        "lower-case",
+    ),
+    "region that there is not": Fault(
+        edit(PRODUCTION, "region: ap-southeast-2", "region: ap-southeast2"),
+        SERVING,
+        PRODUCTION,
+        "aws.region",
+        "'ap-southeast2' is no AWS region",
+        "make gitops-configure REGION=",
+    ),
+    "bucket that S3 would not take": Fault(
+        edit(PRODUCTION, "bucket: fashion-recommender-production", "bucket: Fashion_Recommender"),
+        SERVING,
+        PRODUCTION,
+        "lake.bucket",
+        "'Fashion_Recommender' cannot begin a bucket's name",
+        "make gitops-configure BUCKET=",
+    ),
+    "registry with a scheme": Fault(
+        edit("config/defaults/image-registry.yaml", "baseURL: 1", "baseURL: https://1"),
+        SERVING,
+        "config/defaults/image-registry.yaml",
+        "baseURL/repoPrefix",
+        "without https://",
+        "make gitops-configure REGISTRY=",
     ),
     "port twice": Fault(
         edit(SERVICE, "port: 9090", "port: 80"),

@@ -161,6 +161,30 @@ FAULTS = {
         "'320MiB' is no quantity of memory",
         "320Mi",
     ),
+    "service without a readiness probe": Fault(
+        edited(DEPLOYMENT, lambda d: d[0]["spec"]["template"]["spec"]["containers"][0].pop("readinessProbe")),
+        SERVING,
+        DEPLOYMENT,
+        "containers.readinessProbe",
+        "has none, and Service/ml-recommendation-inference sends it requests",
+        "when it can answer",
+    ),
+    "secret for pulling that does not exist": Fault(
+        edited(DEPLOYMENT, lambda d: d[0]["spec"]["template"]["spec"].update(imagePullSecrets=[{"name": "ecr"}])),
+        SERVING,
+        DEPLOYMENT,
+        "spec.imagePullSecrets",
+        "names Secret ecr",
+        "there are: none",
+    ),
+    "policy that lets anybody in": Fault(
+        edited(f"{INFERENCE}/base/network-policies.yaml", lambda d: d[3]["spec"]["ingress"][0].pop("from")),
+        SERVING,
+        f"{INFERENCE}/base/network-policies.yaml",
+        "NetworkPolicy/allow-api.spec.ingress",
+        "anybody may come in",
+        "name who may",
+    ),
     "budget with two rules": Fault(
         edit(
             f"{INFERENCE}/base/pod-disruption-budget.yaml", "maxUnavailable: 1", "maxUnavailable: 1\n  minAvailable: 0"

@@ -35,6 +35,24 @@ def without_value(documents: list[dict[str, Any]]) -> None:
 
 
 FAULTS = {
+    "step that is tried for ever": fault(
+        template("eda", lambda t: t["retryStrategy"].pop("limit")),
+        f"{TEMPLATE}[eda].retryStrategy.limit",
+        "is tried for ever",
+        "how often",
+    ),
+    "retry by what is not there": fault(
+        template("eda", lambda t: t["retryStrategy"].update(expression='lastRetry.statuss == "Error"')),
+        f"{TEMPLATE}[eda].retryStrategy.expression",
+        "reads lastRetry.statuss",
+        "one of: exitCode",
+    ),
+    "retry by what cannot be read": fault(
+        template("eda", lambda t: t["retryStrategy"].update(expression="asInt(lastRetry.exitCode) in [75")),
+        f"{TEMPLATE}[eda].retryStrategy.expression",
+        "without its pair",
+        "close it",
+    ),
     "pause that is no duration": fault(
         edit(WORKFLOW, "duration: 30s", "duration: 30 seconds"),
         f"{TEMPLATE}[eda].retryStrategy.backoff.duration",
