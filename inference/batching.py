@@ -18,9 +18,9 @@ MAX_BATCH = 32
 # About a quarter of a second of work on the smallest machine; beyond it an answer comes too late to be wanted.
 MAX_WAITING = 512
 # What waited longer, because the processor was taken away, is not worth its run.
-DEADLINE_S = 0.5
+DEADLINE_S = 0.4
 # As far as full batches tell how long it will take, no more is queued than is answered in this time.
-MAX_WAIT_S = 0.25
+MAX_WAIT_S = 0.2
 # So long is believed what batches told: the processor may be there again.
 PACE_HOLDS_S = 1.0
 

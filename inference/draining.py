@@ -1,6 +1,7 @@
 """A server that loses no request when it is told to stop, and looks after its connections while it runs."""
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import socket
@@ -38,9 +39,36 @@ class DrainingServer(uvicorn.Server):
         self.server_state: ConnectionState = state
         self._drain_seconds = drain_seconds
         self._on_drain = on_drain
+        self._listeners: list[socket.socket] = []
+        self._accepting: set[asyncio.Task[object]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        self._listeners = sockets or []
+        await super().startup(sockets)
+
+    def accept_waiting(self) -> None:
+        """Take all connections that wait to be accepted.
+
+        The event loop takes one in a turn. In an overload a turn is long, and a client would wait for as many as there
+        are clients before it.
+        """
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            with contextlib.suppress(OSError):  # none waits, or no file is left for it
+                while True:
+                    client, _ = listener.accept()
+                    client.setblocking(False)
+                    task = loop.create_task(loop.connect_accepted_socket(self._connection, client))
+                    self._accepting.add(task)
+                    task.add_done_callback(self._accepting.discard)
+
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
-        """Look once a second for clients that take too long."""
+        """Take who waits, and look once a second for clients that take too long."""
+        self.accept_waiting()
         if counter % 10 == 0:
             now_s = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
@@ -57,7 +85,9 @@ class DrainingServer(uvicorn.Server):
         self.server_state.is_draining = True
         if self.server_state.connections:
             await asyncio.sleep(SETTLE_S)
-        await asyncio.sleep(0)  # a turn of the loop takes what the backlog holds
+        self.accept_waiting()
+        while self._accepting:
+            await asyncio.wait(self._accepting)
         await super().shutdown(sockets)
 
 

@@ -1,6 +1,7 @@
 """More than can be answered: refused at once, bounded, and over within a second."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -8,10 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from inference.batching import DEADLINE_S, MAX_WAITING, Batcher
+from inference.draining import DrainingServer
 from inference.engine import Request
 from inference.errors import RequestRefused
+from inference.protocol import Connection, ConnectionState
 from inference.swap import Live
 from tests.inference.conftest import Server
 from tests.inference.test_batching import live
@@ -51,6 +55,35 @@ def test_a_flood_is_refused_at_once_with_429_and_the_server_recovers(
             client.close()
     assert metric(server, "http_requests_total", route="/predict", status="429") == len(refused)
     assert metric(server, "requests_waiting") == 0
+
+
+def test_all_who_wait_to_be_accepted_are_taken_in_one_turn() -> None:
+    async def nothing(scope: object, receive: object, send: object) -> None:
+        """Answer nobody."""
+        del scope, receive, send
+
+    async def accept(n_clients: int) -> int:
+        config = uvicorn.Config(nothing, http=Connection, lifespan="off", log_config=None)
+        server = DrainingServer(config, ConnectionState(lambda _: None))
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2 * n_clients))
+            listener.setblocking(False)
+            await server.startup([listener])
+            for _ in range(n_clients):
+                stack.enter_context(socket.create_connection(listener.getsockname()))
+            server.accept_waiting()
+            for _ in range(3):  # a task begins, makes its connection, and ends
+                await asyncio.sleep(0)
+            n_accepted = len(server.server_state.connections)
+            server.should_exit = True
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()
+            await server.shutdown([listener])
+        return n_accepted
+
+    assert asyncio.run(accept(20)) == 20
 
 
 def test_what_waited_too_long_is_not_worth_a_run(live: Live) -> None:
