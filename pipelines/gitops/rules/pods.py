@@ -20,6 +20,7 @@ def check_pods(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
     for workload in workloads_in(rendered):
         file = tree.shown(rendered.file_of(workload.document))
         yield from _resources(file, workload)
+        yield from _in_memory(file, workload)
         yield from _probes(file, workload)
         yield from _limit_range(file, rendered, workload)
 
@@ -54,8 +55,23 @@ def _resources(file: str, workload: Workload) -> Iterator[Finding]:
             )
 
 
+def _in_memory(file: str, workload: Workload) -> Iterator[Finding]:
+    """Find volumes in memory that could fill the pod's limit: what is written there counts as its memory."""
+    limit = sum(_limit(container) for _, container in workload.containers)
+    for volume in workload.volumes:
+        folder = volume.get("emptyDir") or {}
+        size = str(folder.get("sizeLimit", limit))
+        if folder.get("medium") == "Memory" and is_quantity("memory", size) and memory_bytes(size) >= limit:
+            what = f"may take {folder.get('sizeLimit', 'all')} of the pod's {limit // MIB} MiB, because it is in memory"
+            yield Finding(
+                file, f"{workload.path}.volumes[{volume['name']}]", what, "leave out medium, or set sizeLimit"
+            )
+
+
 def _limit(container: Mapping[str, Any]) -> int:
-    return memory_bytes(((container.get("resources") or {}).get("limits") or {}).get("memory", "0"))
+    """Give a memory limit in bytes; 0 for none, and for one that cannot be read, which is a finding of its own."""
+    text = str(((container.get("resources") or {}).get("limits") or {}).get("memory", "0"))
+    return memory_bytes(text) if is_quantity("memory", text) else 0
 
 
 def _limit_range(file: str, rendered: Rendered, workload: Workload) -> Iterator[Finding]:

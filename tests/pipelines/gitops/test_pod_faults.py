@@ -185,6 +185,14 @@ FAULTS = {
         "anybody may come in",
         "name who may",
     ),
+    "files that fill the memory": Fault(
+        edit(DEPLOYMENT, "sizeLimit: 1Gi", "sizeLimit: 1Gi\n            medium: Memory"),
+        SERVING,
+        DEPLOYMENT,
+        "volumes[models]",
+        "may take 1Gi of the pod's 320 MiB",
+        "leave out medium",
+    ),
     "budget with two rules": Fault(
         edit(
             f"{INFERENCE}/base/pod-disruption-budget.yaml", "maxUnavailable: 1", "maxUnavailable: 1\n  minAvailable: 0"
