@@ -59,7 +59,7 @@ def decide(
     threshold: float,
     objection: str | None = None,
 ) -> Decision:
-    """Promote a challenger that beats both baselines and, when there is a champion, beats it beyond the noise.
+    """Promote a challenger that beats every baseline and, when there is a champion, beats it beyond the noise.
 
     `threshold` (METRIC_THRESHOLD) is what the lower bound of the paired 95 % interval against the champion must exceed;
     a small negative number accepts an equal model on newer data. Without a champion the baselines are the bar: any
@@ -93,7 +93,7 @@ def decide(
         return Decision(False, [*reasons, objection])
     if champion is None:
         reasons.append(
-            "no champion yet: beating both baselines on average is enough, since some model must answer"
+            "no champion yet: beating every baseline on average is enough, since some model must answer"
             if unproven
             else "no champion yet: the baselines are the bar"
         )

@@ -15,7 +15,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from benchmarks.rivals.past import Past, best_per_row
-from pipelines.recommender.baselines import popular_articles, repurchase_then_popularity
+from pipelines.recommender.baselines import frequency_then_popularity, popular_articles, repurchase_then_popularity
 from pipelines.recommender.interactions import Int32, Int64
 from pipelines.recommender.tables import N_SEGMENTS
 
@@ -54,11 +54,8 @@ def repurchase(past: Past, customers: Int32, k: int) -> Int64:
 
 
 def frequency(past: Past, customers: Int32, k: int) -> Int64:
-    """What the customer bought most, newer purchases counting more, then the best sellers of the last week.
-
-    The strongest rule where people buy the same again and again, as at a grocer's (Hu et al. 2020, TIFU-KNN).
-    """
-    return fill_with_popularity(past, as_table(past.history(customers, HISTORY_TAU_DAYS), k))
+    """What the customer bought most, newer purchases counting more, then the best sellers of the last week."""
+    return frequency_then_popularity(past.purchases, customers, past.day, k)
 
 
 def segment_popularity(past: Past, customers: Int32, k: int, tau_days: float = 7.0) -> Int64:

@@ -111,9 +111,6 @@ def join(weeks: Sequence[LabelWeek]) -> LabelWeek:
         n_bought_N=np.concatenate([week.n_bought_N for week in weeks]),
         n_history_N=np.concatenate([week.n_history_N for week in weeks]),
         idle_days_N=np.concatenate([week.idle_days_N for week in weeks]),
-        baseline_hits_NK={
-            name: np.concatenate([week.baseline_hits_NK[name] for week in weeks]) for name in weeks[0].baseline_hits_NK
-        },
     )
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipelines.recommender.baselines import BASELINES
 from pipelines.recommender.histories import histories_of
 from pipelines.recommender.hyperparameters import Hyperparameters
 from pipelines.recommender.interactions import Bool, Float32, Int32, Int64, Interactions
@@ -38,7 +37,6 @@ class LabelWeek:
     """article_index of each candidate, best of retrieval first."""
     features_RCF: npt.NDArray[np.float16]
     is_bought_RC: Bool
-    baseline_hits_NK: dict[str, Bool]
 
 
 def purchase_keys(bought: Interactions) -> Int64:
@@ -136,8 +134,4 @@ def build_label_week(
         candidates_RC=np.concatenate([np.empty((0, C), dtype=np.int32), *(part[1] for part in parts)]),
         features_RCF=np.concatenate([np.empty((0, C, F), dtype=np.float16), *(part[2] for part in parts)]),
         is_bought_RC=np.concatenate([np.empty((0, C), dtype=np.bool_), *(part[3] for part in parts)]),
-        baseline_hits_NK={
-            name: is_among(rule(past, buyers, day, 12), buyers, bought_keys, bought.n_articles)
-            for name, rule in BASELINES.items()
-        },
     )

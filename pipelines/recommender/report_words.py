@@ -17,10 +17,12 @@ MODEL_LABEL = "this model"
 RULES: Mapping[str, str] = {
     "recent_popularity": "the best-seller rule",
     "repurchase_popularity": "the repurchase rule",
+    "frequency_popularity": "the frequency rule",
 }
 RULE_NOTES: Mapping[str, str] = {
     "recent_popularity": "recommends everybody the best-sellers of the last 7 days",
     "repurchase_popularity": "what the customer bought, latest first, then those best-sellers",
+    "frequency_popularity": "what the customer bought most, newer purchases counting more, then those best-sellers",
 }
 PERCENTAGES = ("recall", "hit_rate", "coverage")
 

@@ -88,7 +88,7 @@ def test_a_first_model_whose_gain_may_be_chance_is_promoted_and_says_so() -> Non
     assert decision.reasons[2:] == [
         "weak evidence: over 1,000 customer-weeks the gain over repurchase_popularity may be chance; a backtest over "
         "more weeks would tell",
-        "no champion yet: beating both baselines on average is enough, since some model must answer",
+        "no champion yet: beating every baseline on average is enough, since some model must answer",
     ]
 
 

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from pipelines.recommender.baselines import BASELINES, recent_popularity, repurchase_then_popularity
+from pipelines.recommender.baselines import (
+    BASELINES,
+    frequency_then_popularity,
+    recent_popularity,
+    repurchase_then_popularity,
+)
 from tests.pipelines.recommender.small_shop import absurd_future, interactions_of, random_shop
 
 EVERYBODY = np.arange(3, dtype=np.int32)
@@ -48,6 +53,17 @@ def test_a_customer_without_history_gets_the_best_sellers() -> None:
 def test_what_was_bought_before_two_hundred_repeats_is_still_found() -> None:
     past = interactions_of([(0, 1, 7), *((0, 2, 3) for _ in range(200)), (1, 19, 0)], n_customers=2, n_articles=9)
     assert repurchase_then_popularity(past, EVERYBODY[:1], day=20, k=3).tolist() == [[3, 7, 0]]
+
+
+def test_what_was_bought_most_comes_first_unless_it_is_long_ago() -> None:
+    past = interactions_of(
+        [*((0, day, 5) for day in (400, 401, 402)), (0, 790, 4), (0, 795, 4), (0, 799, 3), (0, 799, 2), (1, 799, 1)],
+        n_customers=3,
+        n_articles=6,
+    )
+    articles = frequency_then_popularity(past, EVERYBODY, day=800, k=5)
+    assert articles[0].tolist() == [4, 3, 2, 5, 1]
+    assert articles[1].tolist() == [1, 4, 2, 3, 5]
 
 
 @pytest.mark.parametrize("name", BASELINES)

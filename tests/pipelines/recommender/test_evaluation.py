@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.recommender.baselines import BASELINES
 from pipelines.recommender.evaluation import (
     Outcome,
     coverage,
@@ -162,7 +163,7 @@ def test_headline_is_of_the_label_week_and_the_backtest_of_all(evaluated: list[E
     assert metrics["map_at_12"] == pytest.approx(means[0])
     assert metrics["backtest_map_at_12"] == pytest.approx(np.average(means, weights=sizes))
     assert metrics["backtest_n_customers"] == sum(sizes)
-    assert set(baselines) == {"recent_popularity", "repurchase_popularity"}
+    assert set(baselines) == set(BASELINES)
     for one in (metrics, *baselines.values()):
         assert 0 < one["catalogue_coverage"] <= 1  # type: ignore[operator]
         assert one["novelty_at_12"] > 0  # type: ignore[operator]
@@ -174,7 +175,7 @@ def test_measurements_are_json_and_name_every_week_and_rival(trainer: Trainer, e
     rivals, held_against, document = measured(evaluated, trainer.interactions, trainer.segments, champion, seed=7)
     text: dict[str, Any] = json.loads(json.dumps(document, allow_nan=False))
     assert [week["day"] for week in text["weeks"]] == [63, 56]
-    assert set(rivals) == {"recent_popularity", "repurchase_popularity"}
+    assert set(rivals) == set(BASELINES)
     assert held_against is not None
     assert held_against.difference.n == len(evaluated[0].week.customers_N)  # the label week alone
     assert rivals["recent_popularity"].difference.n == sum(len(one.week.customers_N) for one in evaluated)

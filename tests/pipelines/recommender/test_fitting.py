@@ -53,7 +53,6 @@ def synthetic_week(n: int, *, day: int = 0, n_candidates: int = 20, teaches: boo
         candidates_RC=np.tile(np.arange(n_candidates, dtype=np.int32), (n, 1)),
         features_RCF=features,
         is_bought_RC=is_bought,
-        baseline_hits_NK={},
     )
 
 

@@ -17,6 +17,7 @@ from inference.bundle import load_bundle
 from inference.engine import Engine, Request
 from pipelines.errors import ArtefactError, DataGateError, UsageError
 from pipelines.lake import Lake, open_lake
+from pipelines.recommender.baselines import BASELINES
 from pipelines.recommender.hyperparameters import Hyperparameters, parse_hyperparameters
 from pipelines.registry.bundles import fetch_bundle, list_versions, read_bundle_manifest
 from pipelines.registry.champion import read_audit, read_champion
@@ -131,7 +132,7 @@ def test_the_first_model_beats_the_baselines_and_becomes_champion(trained: Train
     facts = trained.first.facts
     assert facts["promoted"] is True
     assert facts["reasons"][-1].startswith("no champion yet: ")
-    assert set(facts["baselines"]) == {"recent_popularity", "repurchase_popularity"}
+    assert set(facts["baselines"]) == set(BASELINES)
     for baseline in facts["baselines"].values():
         assert facts["metrics"]["map_at_12"] > baseline["map_at_12"]
     assert facts["cutoff_date"] == "2020-08-26"
