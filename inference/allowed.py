@@ -147,9 +147,10 @@ def fit_rules(
 
 
 def resting(
-    rules: ModelRules, bundle: Bundle, articles: npt.NDArray[np.int64], ages: npt.NDArray[np.float32]
+    rules: ModelRules, bundle: Bundle, articles: npt.NDArray[np.integer], ages: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
     """Of what was bought (article_index, age in days), give what may not come again yet."""
     if rules.rest_days is None:
         return articles[:0]
-    return articles[ages < rules.rest_days[bundle.product_groups[articles]]]
+    found: npt.NDArray[Any] = articles[ages < rules.rest_days[bundle.product_groups[articles]]]
+    return found

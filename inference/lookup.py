@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +15,15 @@ from inference.request import Request
 class Lookup:
     """A request as the graph wants it: its history (oldest to newest), ages in days and the customer's segment."""
 
-    articles: npt.NDArray[np.int64]
-    ages: npt.NDArray[np.float32]
+    articles: npt.NDArray[np.integer]
+    ages: npt.NDArray[Any]
     segment: int
     excluded: frozenset[int]
     is_known_customer: bool
     n_unknown_articles: int
     unknown_article_ids: Sequence[str]
-    bought: npt.NDArray[np.int64]
-    bought_ages: npt.NDArray[np.float32]
+    bought: npt.NDArray[np.integer]
+    bought_ages: npt.NDArray[Any]
     """All that was bought, where the graph reads the newest only."""
     n_sent: int
     """How many of them, at the end, came with the request."""
@@ -41,18 +42,21 @@ def look_up(bundle: Bundle, request: Request) -> Lookup:
         articles, ages, segment = sent, np.ones(len(sent), np.float32), 0
     else:
         start, end = bundle.customer_offsets[position : position + 2]
-        articles = bundle.history_articles[start:end].astype(np.int64)
-        ages = np.maximum(bundle.as_of_day - bundle.history_days[start:end], 1).astype(np.float32)
+        # As they are in the file: the graph's input gives them its types. Nobody bought after trained_through, so that
+        # all are a day old at least.
+        articles = bundle.history_articles[start:end]
+        ages = bundle.as_of_day - bundle.history_days[start:end]
         segment = int(bundle.customer_segments[position])
         if len(sent):
             articles = np.concatenate([articles, sent])
-            ages = np.concatenate([ages, np.ones(len(sent), np.float32)])
+            ages = np.concatenate([ages, np.ones(len(sent), ages.dtype)])
     n_unknown = len(request.article_ids) - len(sent)
+    is_short = len(articles) <= max_history
     return Lookup(
-        articles=articles[-max_history:],
-        ages=ages[-max_history:],
+        articles=articles if is_short else articles[-max_history:],
+        ages=ages if is_short else ages[-max_history:],
         segment=segment,
-        excluded=frozenset(articles.tolist()) if request.exclude_purchased else frozenset(),
+        excluded=frozenset(articles.tolist()) if request.exclude_purchased else NOBODY.excluded,
         is_known_customer=position is not None,
         n_unknown_articles=n_unknown,
         unknown_article_ids=_name_unknown(bundle, request.article_ids, sent) if n_unknown else (),
@@ -83,7 +87,7 @@ def article_indices(bundle: Bundle, article_ids: Sequence[str]) -> npt.NDArray[n
     return found
 
 
-def ids_of(bundle: Bundle, indices: npt.NDArray[np.int64]) -> list[str]:
+def ids_of(bundle: Bundle, indices: npt.NDArray[np.integer]) -> list[str]:
     """Name articles by their ids."""
     ids: list[str] = bundle.article_ids[indices].astype("U10").tolist()
     return ids
