@@ -9,7 +9,16 @@ from pathlib import Path
 
 from pipelines.errors import UsageError
 from pipelines.gitops.findings import Finding
-from pipelines.gitops.tree import KUSTOMIZATION, Rendered, Tree, load_all, read_kustomization, sources_of
+from pipelines.gitops.tree import (
+    KUSTOMIZATION,
+    Rendered,
+    Tree,
+    load_all,
+    named_in,
+    read_kustomization,
+    sources_of,
+    without_nulls,
+)
 
 # What kustomize says, and what helps. The first that matches is taken.
 MENDS = (
@@ -48,13 +57,14 @@ def build(folder: Path, shown: str) -> Rendered | Finding:
         return Finding(
             file, "", "the folder has no kustomization, so nothing of it is applied", f"write {file}, or remove it"
         )
-    remote = [text for text in _named(folder) if re.match(r"\w+://|git@|(github|gitlab|bitbucket)\.\w+/", text)]
+    named = named_in(read_kustomization(folder), "resources", "components", "bases", "crds")
+    remote = [text for text in named if re.match(r"\w+://|git@|(github|gitlab|bitbucket)\.\w+/", text)]
     if remote:
         what = f"draws in {remote[0]} from the network: another thing tomorrow, or nothing"
         return Finding(file, "resources", what, "keep a copy here, or let an Application name the chart by version")
     done = subprocess.run([kubectl(), "kustomize", folder], capture_output=True, text=True, check=False)
     if done.returncode == 0 and not (warnings := done.stderr.strip()):
-        documents = [document for document in load_all(done.stdout) if document]
+        documents = [without_nulls(document) for document in load_all(done.stdout) if document]
         return Rendered(folder, read_kustomization(folder), documents, sources_of(folder))
     if done.returncode == 0:
         return Finding(file, "", f"kustomize warns: {warnings.splitlines()[0]}", "use the field that the warning names")
@@ -70,12 +80,6 @@ def build_all(tree: Tree, folders: Sequence[Path]) -> tuple[list[Rendered], list
     with ThreadPoolExecutor(2) as pool:
         built = list(pool.map(lambda folder: build(folder, tree.shown(folder)), folders))
     return [b for b in built if isinstance(b, Rendered)], [b for b in built if isinstance(b, Finding)]
-
-
-def _named(folder: Path) -> list[str]:
-    kustomization = read_kustomization(folder)
-    lists = [kustomization.get(key) or [] for key in ("resources", "components", "bases", "crds")]
-    return [str(name) for names in lists for name in names]
 
 
 def _shortened(said: str, folder: Path, shown: str) -> str:

@@ -17,6 +17,7 @@ from pipelines.gitops.tree import (
     kind_of,
     load_all,
     name_of,
+    named_in,
     read_kustomization,
     walk,
 )
@@ -82,7 +83,7 @@ def _listed(folder: Path) -> dict[Path, set[Path]]:
     kustomization = read_kustomization(folder)
     named = {(folder / text).resolve() for _, value in walk(kustomization) for text in _paths_in(value)}
     found = {folder.resolve(): named}
-    for name in [*kustomization.get("resources", []), *kustomization.get("components", [])]:
+    for name in named_in(kustomization):
         if (folder / name).is_dir():
             found |= _listed(folder / name)
     return found

@@ -131,19 +131,31 @@ def _is_component(folder: Path) -> bool:
     return read_kustomization(folder).get("kind") == "Component"
 
 
-def drawn_in_by(folder: Path) -> set[Path]:
+def named_in(kustomization: Document, *keys: str) -> list[str]:
+    """Give what a kustomization names, by default as resources and components; what is no list of names has none."""
+    lists = [kustomization.get(key) for key in keys or ("resources", "components")]
+    return [name for names in lists if isinstance(names, list) for name in names if isinstance(name, str)]
+
+
+def drawn_in_by(folder: Path, seen: frozenset[Path] = frozenset()) -> set[Path]:
     """Give the folders that a kustomization names as resources or components, and those that they name."""
-    kustomization = read_kustomization(folder)
-    named = [folder / name for name in [*kustomization.get("resources", []), *kustomization.get("components", [])]]
-    inner = {path.resolve() for path in named if path.is_dir()}
-    return inner | {deeper for path in inner for deeper in drawn_in_by(path)}
+    named = [(folder / name).resolve() for name in named_in(read_kustomization(folder))]
+    inner = {path for path in named if path.is_dir() and path not in seen}
+    return inner | {deeper for path in inner for deeper in drawn_in_by(path, seen | inner)}
+
+
+def without_nulls(value: Any) -> Any:
+    """Leave out fields that are null: Kubernetes takes them as not there, and so do all checks."""
+    if isinstance(value, dict):
+        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def sources_of(folder: Path) -> list[Source]:
     """Give every object that a kustomization draws in, through bases and components; generated ones by their name."""
     kustomization = read_kustomization(folder)
     found: list[Source] = []
-    for name in [*kustomization.get("resources", []), *kustomization.get("components", [])]:
+    for name in named_in(kustomization):
         path = (folder / name).resolve()
         if path.is_dir():
             found += sources_of(path)

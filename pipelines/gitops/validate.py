@@ -130,7 +130,7 @@ def _collect(findings: Iterable[Finding], found: list[Finding]) -> None:
     try:
         for finding in findings:
             found.append(finding)
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         if not found:
             raise
 

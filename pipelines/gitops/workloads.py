@@ -71,9 +71,10 @@ def executor_containers(workload: Workload) -> list[tuple[str, Mapping[str, Any]
     path, spec = workflow_spec(workload.document)
     own = workload.path if workload.pod.get("podSpecPatch") != spec.get("podSpecPatch") else path
     patch = read_patch(str(workload.pod.get("podSpecPatch", "{}"))) or {}
-    found = []
+    found: list[tuple[str, Mapping[str, Any]]] = []
     for key, name in (("initContainers", "init"), ("containers", "wait")):
-        container = next((c for c in patch.get(key) or [] if c.get("name") == name), {"name": name})
+        listed = patch[key] if isinstance(patch.get(key), list) else []
+        container = next((c for c in listed if isinstance(c, dict) and c.get("name") == name), {"name": name})
         found.append((f"{own}.podSpecPatch.{key}[{name}]", container))
     return found
 

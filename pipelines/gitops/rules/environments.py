@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipelines.gitops.findings import Finding
 from pipelines.gitops.forms import FORMS
 from pipelines.gitops.rules.names import wave_of
 from pipelines.gitops.tree import (
     KUSTOMIZATION,
+    Document,
     Rendered,
     Tree,
     documents_of,
@@ -71,7 +73,7 @@ def check_shared(tree: Tree) -> Iterator[Finding]:
     for path in sorted((tree.root / "config/environments").glob("*.yaml")):
         document = next(iter(documents_of(path)), {}) if path.name != KUSTOMIZATION else {}
         for part, key in (("lake", "bucket"), ("inference", "role"), ("training", "role")):
-            value = (document.get(part) or {}).get(key)
+            value = _inner(document, part, key)
             other = first.setdefault((key, str(value)), path.stem) if value else path.stem
             if other != path.stem:
                 what = f"{value} is that of {other}, too: what one environment writes the other serves"
@@ -87,12 +89,17 @@ def check_values(tree: Tree) -> Iterator[Finding]:
             ("aws", "region", "REGION"),
             ("lake", "bucket", "BUCKET"),
         ):
-            yield from _shape(tree.shown(path), f"{part}.{key}", (document.get(part) or {}).get(key), name)
+            yield from _shape(tree.shown(path), f"{part}.{key}", _inner(document, part, key), name)
     path = tree.root / "config/defaults/image-registry.yaml"
     registry = next(iter(documents_of(path)), {}) if path.is_file() else {}
     if registry:
         address = f"{registry.get('baseURL', '')}/{registry.get('repoPrefix', '')}"
         yield from _shape(tree.shown(path), "baseURL/repoPrefix", address, "REGISTRY")
+
+
+def _inner(document: Document, part: str, key: str) -> Any:
+    holder = document.get(part)
+    return holder.get(key) if isinstance(holder, dict) else None
 
 
 def _shape(file: str, field: str, value: object, name: str) -> Iterator[Finding]:

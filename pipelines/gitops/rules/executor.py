@@ -44,7 +44,10 @@ def _patch(file: str, where: str, spec: Spec) -> Iterator[Finding]:
         yield Finding(file, where, "is neither JSON nor YAML of a pod: every run fails", "correct the text")
         return
     for key, argos in (("initContainers", {"init"}), ("containers", {"wait"})):
-        for container in patch.get(key) or []:
+        if not isinstance(patch.get(key, []), list):
+            yield Finding(file, f"{where}.{key}", "is no list of containers: every run fails", "correct the text")
+            continue
+        for container in patch.get(key, []):
             name = str(container.get("name"))
             if name not in own | argos and "image" not in container:
                 what = f"names container {name!r}, which no pod has: it would be added, without an image"

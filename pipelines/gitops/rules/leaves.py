@@ -26,6 +26,9 @@ def check_leaf(file: str, where: str, template: Spec, spec: Spec) -> Iterator[Fi
 
 def _container(file: str, where: str, template: Spec) -> Iterator[Finding]:
     is_leaf = any(key in template for key in LEAVES)
+    if not is_leaf and not {"dag", "steps"} & set(template):
+        what = "is a template of nothing: the controller refuses it"
+        yield Finding(file, where, what, f"give it one of: dag, steps, {', '.join(LEAVES)}")
     for key in ("container", "script"):
         container = template.get(key)
         if container is not None and not container.get("command"):

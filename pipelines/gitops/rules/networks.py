@@ -41,6 +41,9 @@ def check_networks(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
             )
     for rule in openings:
         for peer in rule.get("to", []):
+            if not peer:
+                what = "has an empty peer: the API server refuses it"
+                yield Finding(file, "NetworkPolicy egress to", what, "name a namespaceSelector, podSelector or ipBlock")
             block = peer.get("ipBlock") or {}
             if fault := _block_fault(block):
                 yield Finding(file, "NetworkPolicy egress ipBlock", f"{fault}: the API server refuses it", "correct it")

@@ -4,6 +4,7 @@ The quota counts what pods ask for: a Deployment at its largest (the autoscaler'
 of a rollout), and of a workflow the widest moment of its graph, Argo's own containers with it.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -30,6 +31,7 @@ KNOWN = {
     *("requests.storage", "persistentvolumeclaims", "configmaps", "secrets", "replicationcontrollers"),
     *("resourcequotas", "services", "services.loadbalancers", "services.nodeports"),
 }
+WHOLE = ("pods", "services", "services.loadbalancers", "services.nodeports", "configmaps", "secrets")
 MOST_TASKS = 12
 """up to which the widest moment of a graph is looked for among all sets of tasks"""
 
@@ -61,10 +63,12 @@ def _quota(file: str, quota: Document, demands: list[Demand], rendered: Rendered
         if "/" not in name and not name.startswith("requests.hugepages-"):
             what = "is nothing that a quota counts: the API server refuses it"
             yield Finding(file, f"{where}[{name}]", what, f"one of: {', '.join(sorted(KNOWN))}")
+    for name in sorted(name for name in hard if name in WHOLE and not str(hard[name]).isdecimal()):
+        yield Finding(file, f"{where}[{name}]", f"is {hard[name]!r}, and a count is a whole number", "write a number")
     for name in (*COUNTED, "pods"):
         given = hard.get(name, hard.get(name.removeprefix("requests.")) if name.startswith("requests.") else None)
         resource = name.rpartition(".")[2]
-        if given is None or (name != "pods" and not is_quantity(resource, given)):
+        if given is None or not (str(given).isdecimal() if name == "pods" else is_quantity(resource, given)):
             continue
         needed = sum(demand.need.get(name, 0) for demand in demands)
         if needed > float(int(given) if name == "pods" else amount(resource, given)) + 1e-9:
@@ -74,7 +78,7 @@ def _quota(file: str, quota: Document, demands: list[Demand], rendered: Rendered
             yield Finding(file, f"{where}[{name}]", what, f"allow at least {amounts}, or ask for less")
     for name, kind in (("services.loadbalancers", "LoadBalancer"), ("services.nodeports", "NodePort")):
         of_kind = [name_of(s) for s in rendered.of_kind("Service") if s["spec"].get("type") == kind]
-        if name in hard and len(of_kind) > int(hard[name]):
+        if str(hard.get(name, "")).isdecimal() and len(of_kind) > int(hard[name]):
             what = f"is {hard[name]}, and {', '.join(of_kind)} is a {kind}"
             yield Finding(file, f"{where}[{name}]", what, f"allow {len(of_kind)}, or make it a ClusterIP")
 
@@ -144,7 +148,8 @@ def _deployed(rendered: Rendered, workload: Workload, defaults: Mapping[str, Map
     surge = 0
     if kind_of(document) == "Deployment" and (spec.get("strategy") or {}).get("type") != "Recreate":
         given = str(((spec.get("strategy") or {}).get("rollingUpdate") or {}).get("maxSurge", "25%"))
-        surge = ceil(replicas * int(given[:-1]) / 100) if given.endswith("%") else int(given)
+        number = re.fullmatch(r"(\d+)(%?)", given)  # anything else is a finding of scaling.py
+        surge = (ceil(replicas * int(number[1]) / 100) if number[2] else int(number[1])) if number else 0
     what = f"{replicas} of {label(document)}" + (f" with {surge} of a rollout" if surge else "")
     return Demand(_times(_pod(workload, defaults), replicas + surge), what)
 

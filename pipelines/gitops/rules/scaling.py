@@ -1,5 +1,6 @@
 """Can a Deployment roll out, scale and be drained, on the node that it is for?"""
 
+import re
 from collections.abc import Iterator
 
 from pipelines.gitops.findings import Finding
@@ -16,6 +17,7 @@ def check_scaling(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
     scaled = {str(h["spec"]["scaleTargetRef"]["name"]) for h in rendered.of_kind("HorizontalPodAutoscaler")}
     for name, workload in workloads.items():
         file = tree.shown(rendered.file_of(workload.document))
+        yield from _strategy(file, workload.document)
         if name in scaled:
             yield from _scaled(file, workload.document)
         else:
@@ -28,6 +30,13 @@ def check_scaling(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
             file, what = tree.shown(rendered.file_of(scaler)), f"is {least}, and maxReplicas {most}"
             mend = "minReplicas is at most maxReplicas"
             yield Finding(file, f"{label(scaler)}.spec.minReplicas", f"{what}: the API server refuses it", mend)
+
+
+def _strategy(file: str, document: Document) -> Iterator[Finding]:
+    for field, value in ((document["spec"].get("strategy") or {}).get("rollingUpdate") or {}).items():
+        if not re.fullmatch(r"\d+%?", str(value)):
+            where = f"{label(document)}.spec.strategy.rollingUpdate.{field}"
+            yield Finding(file, where, f"{value!r} is no number or percentage", "write 1 or 25%")
 
 
 def _scaled(file: str, document: Document) -> Iterator[Finding]:

@@ -92,6 +92,8 @@ def _tasks(file: str, where: str, template: Spec, templates: Mapping[str, Spec])
         yield Finding(file, f"{where}.{kind}", what, "take one of these out of depends")
     for task in tasks:
         field = f"{where}.{kind}[{task['name']}]"
+        if not {"template", "templateRef", "inline"} & set(task):
+            yield Finding(file, field, "runs nothing", "name a template")
         if "template" in task and task["template"] not in templates:
             yield _no_template(file, f"{field}.template", task["template"], templates)
             continue

@@ -213,6 +213,18 @@ FAULTS = {
         "is Never",
         "IfNotPresent",
     ),
+    "resources that are no list": Fault(
+        edit(
+            f"{SERVING}/kustomization.yaml",
+            "resources:\n  - ../../base\n  - ../../../",
+            "resources: ../../base\ncrds:\n  - ../../../",
+        ),
+        SERVING,
+        f"{SERVING}/kustomization.yaml",
+        "",
+        "cannot unmarshal string",
+        "kubectl kustomize",
+    ),
     "a key twice": Fault(
         edit(DEPLOYMENT, "  replicas: 1\n", "  replicas: 1\n  replicas: 2\n"),
         SERVING,

@@ -67,6 +67,17 @@ FAULTS = {
         "ask for 2020m",
         "at least 2020m",
     ),
+    "quota that is no number": Fault(
+        edit(QUOTA, 'pods: "3"', "pods: few"), SERVING, QUOTA, "spec.hard[pods]", "is 'few'", "write a number"
+    ),
+    "surge that is no number": Fault(
+        edit(DEPLOYMENT, "maxSurge: 0", "maxSurge: 12.5%"),
+        SERVING,
+        DEPLOYMENT,
+        "spec.strategy.rollingUpdate.maxSurge",
+        "'12.5%' is no number or percentage",
+        "1 or 25%",
+    ),
     "quota of nothing": Fault(
         edit(QUOTA, "limits.memory: 1Gi", "limits.mem: 1Gi"),
         SERVING,

@@ -135,6 +135,22 @@ FAULTS = {
         "is missing, the quota counts limits.memory",
         "set limits.memory",
     ),
+    "patch whose containers are no list": Fault(
+        edited(WORKFLOW, lambda d: d[0]["spec"].update(podSpecPatch='{"containers": "wait"}')),
+        PIPELINE,
+        WORKFLOW,
+        f"{PATCH}.containers",
+        "is no list of containers",
+        "correct the text",
+    ),
+    "peer that is nobody": Fault(
+        edited(f"{INFERENCE}/base/network-policies.yaml", lambda d: d[2]["spec"]["egress"][0].update(to=[{}])),
+        SERVING,
+        f"{INFERENCE}/base/network-policies.yaml",
+        "NetworkPolicy egress to",
+        "has an empty peer",
+        "name a namespaceSelector",
+    ),
     "executor without a token": Fault(
         edited(f"{TRAINING}/base/serviceaccount.yaml", lambda d: d[0].update(automountServiceAccountToken=False)),
         PIPELINE,

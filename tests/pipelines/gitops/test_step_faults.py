@@ -35,6 +35,15 @@ def without_value(documents: list[dict[str, Any]]) -> None:
 
 
 FAULTS = {
+    "template of nothing": fault(
+        template("main", lambda t: t.pop("dag")), f"{TEMPLATE}[main]", "is a template of nothing", "one of: dag, steps"
+    ),
+    "task of nothing": fault(
+        template("main", lambda t: t["dag"]["tasks"].append({"name": "more"})),
+        f"{TEMPLATE}[main].dag.tasks[more]",
+        "runs nothing",
+        "name a template",
+    ),
     "step that is tried for ever": fault(
         template("eda", lambda t: t["retryStrategy"].pop("limit")),
         f"{TEMPLATE}[eda].retryStrategy.limit",

@@ -57,6 +57,12 @@ def test_a_secret_from_a_store_that_is_not_there_is_found(tmp_path: Path) -> Non
     assert found == {f"ExternalSecret/{name}.spec.secretStoreRef" for name in names}
 
 
+def test_what_is_null_is_taken_as_not_there(root: Path) -> None:
+    change(root / DEPLOYMENT, "          ports:\n", "          env: null\n          ports:\n")
+    change(root / DEPLOYMENT, "      enableServiceLinks: false\n", "      initContainers: null\n")
+    assert validate(root, None, [SERVING]).findings == []
+
+
 def test_an_optional_component_is_checked_although_it_is_off(root: Path) -> None:
     autoscaler = root / INFERENCE / "components/larger-nodes/horizontal-pod-autoscaler.yaml"
     change(autoscaler, "    name: ml-recommendation-inference\n", "    name: inference\n")
