@@ -32,7 +32,7 @@ N_DAYS = 734  # of a real shop: the last is trained_through below
 FIRST_DAY = date(2018, 9, 20)
 MEAN_HISTORY = 23.0
 SEED = 7
-FORMAT = 5  # of what is cached below; raise it when the shop changes
+FORMAT = 6  # of what is cached below; raise it when the shop or the graph changes
 
 
 def draw_shop(rng: np.random.Generator, n_articles: int, n_customers: int) -> Shop:
@@ -94,6 +94,9 @@ def draw_tables(rng: np.random.Generator, n_articles: int, n_live: int) -> Table
     sizes = np.concatenate([[0], np.cumsum(N_VALUES)])
     attributes_AV = np.stack([rng.integers(0, size, n_articles) for size in N_VALUES], axis=1) + sizes[:-1]
     weights_AM = np.sort(rng.random((n_articles + 1, N_NEIGHBOURS), np.float32), axis=1)[:, ::-1]
+    siblings_AK = rng.integers(0, n_live + 1, (n_articles + 1, N_SIBLINGS))
+    neighbours_AM = rng.integers(0, n_live + 1, (n_articles + 1, N_NEIGHBOURS))
+    siblings_AK[-1], neighbours_AM[-1] = n_live, n_live  # padding touches nothing
     return Tables(
         day=N_DAYS,
         n_articles=n_articles,
@@ -101,8 +104,8 @@ def draw_tables(rng: np.random.Generator, n_articles: int, n_live: int) -> Table
         position_A1=position_A1,
         static_NF=rng.normal(size=(n_live, len(STATIC_FEATURES))).astype(np.float32),
         retrieval_SN=rng.normal(-9, 2, (N_SEGMENTS, n_live)).astype(np.float32),
-        siblings_AK=rng.integers(0, n_live + 1, (n_articles + 1, N_SIBLINGS)),
-        neighbours_AM=rng.integers(0, n_live + 1, (n_articles + 1, N_NEIGHBOURS)),
+        siblings_AK=siblings_AK,
+        neighbours_AM=neighbours_AM,
         neighbour_weights_AM=weights_AM * np.float32(0.1),
         attributes_A1V=np.concatenate([attributes_AV, np.full((1, len(N_VALUES)), sizes[-1])]).astype(np.int64),
         attribute_shares_X=np.append(rng.dirichlet(np.ones(sizes[-1])), 1.0).clip(1e-6).astype(np.float32),

@@ -20,8 +20,9 @@ from inference.engine import Engine, Request
 from pipelines.errors import ArtefactError
 from pipelines.recommender.histories import histories_of
 from pipelines.recommender.interactions import Int32, Interactions
-from pipelines.recommender.lean_graph import lighten
-from pipelines.recommender.model import Recommender
+from pipelines.recommender.lean_graph import cut_ranking, lighten
+from pipelines.recommender.model import SIGNAL_GROUPS, Recommender
+from pipelines.recommender.serving_graph import ServingGraph
 from pipelines.recommender.shop import Shop
 
 MAX_TOP_K = 100
@@ -31,7 +32,11 @@ MIN_OVERLAP = 0.995
 OPSET = 20
 EPOCH = date(1970, 1, 1)
 INPUTS = ("history_BL", "age_days_BL", "segment_B", "extra_pool_P", "penalty_N1")
-RANKED = ("ranked_article_index_BC", "ranked_score_BC", "ranked_place_BC", "standard_BCF")
+OUTPUTS: dict[str, tuple[int, list[str | int]]] = {
+    "article_index_BK": (onnx.TensorProto.INT64, ["B", "K"]),
+    "score_BK": (onnx.TensorProto.FLOAT, ["B", "K"]),
+    "contribution_BKG": (onnx.TensorProto.FLOAT, ["B", "K", len(SIGNAL_GROUPS)]),
+}
 
 
 def export_onnx(recommender: Recommender, path: Path, max_history: int) -> None:
@@ -53,11 +58,11 @@ def export_onnx(recommender: Recommender, path: Path, max_history: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own deprecations
             program = torch.onnx.export(
-                recommender.eval(),
+                ServingGraph(recommender, max_history).eval(),
                 example,
                 dynamo=True,
                 input_names=INPUTS,
-                output_names=RANKED,
+                output_names=tuple(OUTPUTS),
                 dynamic_shapes=({0: B, 1: L}, {0: B, 1: L}, {0: B}, {0: P}, None),
                 opset_version=OPSET,
                 verbose=False,
@@ -72,41 +77,17 @@ def export_onnx(recommender: Recommender, path: Path, max_history: int) -> None:
     for item in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
         item.doc_string = ""
         del item.metadata_props[:]
+    lighten(model.graph)
+    cut_ranking(model.graph, ranking="score_BK", top_k="top_k_1")
+    model.graph.input.append(onnx.helper.make_tensor_value_info("top_k_1", onnx.TensorProto.INT64, [1]))
+    # What follows from the ranking is cut with it: the shapes that the exporter noted are true no more.
     del model.graph.value_info[:]
-    _cut_to_top_k(model.graph, recommender.ranker.shares_FG().numpy())
-    lighten(model.graph, ranking=RANKED[1], top_k="top_k_1")
+    del model.graph.output[:]
+    model.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in OUTPUTS.items()
+    )
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _cut_to_top_k(graph: onnx.GraphProto, shares_FG: npt.NDArray[np.float32]) -> None:
-    """Add the input top_k_1, answer only the first top_k of the ranking, and what each signal added to their scores."""
-    graph.input.append(onnx.helper.make_tensor_value_info("top_k_1", onnx.TensorProto.INT64, [1]))
-    constants = {"first_1": np.array([0]), "rank_axis_1": np.array([1]), "last_axis_1": np.array([2])}
-    for name, values in constants.items():
-        graph.initializer.append(onnx.numpy_helper.from_array(values.astype(np.int64), name))
-    graph.initializer.append(onnx.numpy_helper.from_array(shares_FG, "shares_FG"))
-    del graph.output[:]
-    index, score, place, standard = RANKED
-    node = onnx.helper.make_node
-    cut = ["first_1", "top_k_1", "rank_axis_1"]
-    graph.node.extend(
-        [
-            node("Slice", [index, *cut], ["article_index_BK"]),
-            node("Slice", [score, *cut], ["score_BK"]),
-            node("Slice", [place, *cut], ["place_BK"]),
-            node("Unsqueeze", ["place_BK", "last_axis_1"], ["place_BK1"]),
-            node("GatherND", [standard, "place_BK1"], ["standard_BKF"], batch_dims=1),
-            node("MatMul", ["standard_BKF", "shares_FG"], ["contribution_BKG"]),
-        ]
-    )
-    outputs = {
-        "article_index_BK": (onnx.TensorProto.INT64, ["B", "K"]),
-        "score_BK": (onnx.TensorProto.FLOAT, ["B", "K"]),
-        "contribution_BKG": (onnx.TensorProto.FLOAT, ["B", "K", shares_FG.shape[1]]),
-    }
-    for name, (kind, shape) in outputs.items():
-        graph.output.append(onnx.helper.make_tensor_value_info(name, kind, shape))
 
 
 def write_bundle_files(folder: Path, recommender: Recommender, shop: Shop, day: int, max_history: int) -> None:
@@ -137,7 +118,7 @@ def write_bundle_files(folder: Path, recommender: Recommender, shop: Shop, day: 
         "history_days": (past.day[rows] + first_day).astype(np.int32),
         "customer_segments": shop.segments[order],
         "live_articles": live_N.astype(np.int32),
-        "segment_retrieval": signals.retrieval_SN1()[:, :-1].numpy(),
+        "segment_retrieval": signals.retrieval.popularity_SN().numpy(),
         "article_prices": usual_prices(past),
     }
     attributes = {

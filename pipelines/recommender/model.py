@@ -39,6 +39,9 @@ def group_of(feature: str) -> str:
     return max(fits)[1] if fits else "context"
 
 
+MAX_STANDARD = 8.0
+"""Deviations from the mean beyond which a feature is clipped: a live article far outside of what training saw must not
+run away."""
 SIGNAL_GROUPS = tuple(dict.fromkeys(group_of(feature) for feature in RANKER_FEATURES))
 
 
@@ -61,9 +64,8 @@ class Ranker(nn.Module):
     scale_F: Tensor
 
     def standardise(self, features_BCF: Tensor) -> Tensor:
-        """Bring each feature to mean 0 and deviation 1 in training, at most 8 from it."""
-        # Clipped: a live article far outside of what training saw must not run away.
-        return ((features_BCF - self.mean_F) * self.scale_F).clamp(-8.0, 8.0)
+        """Bring each feature to mean 0 and deviation 1 in training, at most MAX_STANDARD from it."""
+        return ((features_BCF - self.mean_F) * self.scale_F).clamp(-MAX_STANDARD, MAX_STANDARD)
 
     def score(self, standard_BCF: Tensor) -> Tensor:
         """Score candidates from standardised features; [B, C]."""
