@@ -65,17 +65,22 @@ def read_patch(text: str) -> Mapping[str, Any] | None:
 
 
 def executor_containers(workload: Workload) -> list[tuple[str, Mapping[str, Any]]]:
-    """Give Argo's own containers in a step's pod, `init` and `wait`, as podSpecPatch leaves them."""
+    """Give Argo's own containers in a step's pod, `init` and `wait`, as the workflow's patch and the step's leave them."""
     if not workload.is_workflow:
         return []
     path, spec = workflow_spec(workload.document)
-    own = workload.path if workload.pod.get("podSpecPatch") != spec.get("podSpecPatch") else path
-    patch = read_patch(str(workload.pod.get("podSpecPatch", "{}"))) or {}
+    given = [(path, str(spec.get("podSpecPatch", "{}")))]
+    if workload.pod.get("podSpecPatch") != spec.get("podSpecPatch"):
+        given.append((workload.path, str(workload.pod["podSpecPatch"])))
     found: list[tuple[str, Mapping[str, Any]]] = []
     for key, name in (("initContainers", "init"), ("containers", "wait")):
-        listed = patch[key] if isinstance(patch.get(key), list) else []
-        container = next((c for c in listed if isinstance(c, dict) and c.get("name") == name), {"name": name})
-        found.append((f"{own}.podSpecPatch.{key}[{name}]", container))
+        merged: Mapping[str, Any] = {"name": name}
+        for _, text in given:
+            listed = (read_patch(text) or {}).get(key)
+            for container in listed if isinstance(listed, list) else []:
+                if isinstance(container, dict) and container.get("name") == name:
+                    merged = {**merged, **container}
+        found.append((f"{given[-1][0]}.podSpecPatch.{key}[{name}]", merged))
     return found
 
 

@@ -8,7 +8,20 @@ from pipelines.gitops.components import build_components
 from pipelines.gitops.rules.references import check_references
 from pipelines.gitops.tree import Tree
 from pipelines.gitops.validate import app, validate
-from tests.pipelines.gitops.trees import DEPLOYMENT, GITOPS, INFERENCE, PIPELINE, SERVING, ZEROS, change, copy_tree
+from tests.pipelines.gitops.trees import (
+    DEPLOYMENT,
+    GITOPS,
+    INFERENCE,
+    PIPELINE,
+    SERVING,
+    TRAINING,
+    WORKFLOW,
+    ZEROS,
+    change,
+    copy_tree,
+    edited,
+    template_of,
+)
 
 
 @pytest.fixture
@@ -61,6 +74,15 @@ def test_what_is_null_is_taken_as_not_there(root: Path) -> None:
     change(root / DEPLOYMENT, "          ports:\n", "          env: null\n          ports:\n")
     change(root / DEPLOYMENT, "      enableServiceLinks: false\n", "      initContainers: null\n")
     assert validate(root, None, [SERVING]).findings == []
+
+
+def test_a_step_s_own_patch_adds_to_that_of_the_workflow(root: Path) -> None:
+    patch = '{"containers": [{"name": "wait", "resources": {"requests": {"cpu": "10m", "memory": "1Gi"}}}]}'
+    edited(WORKFLOW, lambda d: template_of(d, "train").update(podSpecPatch=patch))(root)
+    assert validate(root, None, [PIPELINE]).findings == []
+    change(root / f"{TRAINING}/base/quota.yaml", "requests.memory: 18Gi", "requests.memory: 9Gi")
+    [finding] = validate(root, None, [PIPELINE]).findings
+    assert "ask for 9280Mi" in finding.what  # 2 + 6 GiB, and 64 MiB and 1 GiB of Argo's containers
 
 
 def test_an_optional_component_is_checked_although_it_is_off(root: Path) -> None:
