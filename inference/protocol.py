@@ -28,7 +28,8 @@ KEEP_ALIVE_S = 75
 UNREAD_TIMEOUT_S = 30.0
 # An idle connection costs about 10 KiB; beyond so many the one that was idle longest makes room.
 MAX_CONNECTIONS = 2048
-
+# Of a body, as chunks or as they arrive: each costs microseconds, so that 64 KiB in single bytes would cost 0.2 s.
+MAX_PIECES = 4096
 # Requests of one connection that wait for the answers before them.
 MAX_PIPELINED = 64
 
@@ -155,6 +156,7 @@ class Connection(HttpToolsProtocol):
     _n_bodyless_bytes = 0
     """Received within a body since the last of it: trailers, or what describes a chunk."""
     _n_trailer_bytes = 0
+    _n_pieces = 0
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MAX_PIPELINED:
@@ -162,7 +164,7 @@ class Connection(HttpToolsProtocol):
             self._refusal = (429, "too_many_requests", what)
             raise ValueError(what)  # ends the parsing; data_received answers
         self._is_in_head = True
-        self._n_trailer_bytes = self._n_bodyless_bytes = 0
+        self._n_trailer_bytes = self._n_bodyless_bytes = self._n_pieces = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -222,6 +224,11 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._has_body = True
+        self._n_pieces += 1
+        if self._n_pieces > MAX_PIECES:
+            what = f"the body comes in more than {MAX_PIECES:,} pieces"
+            self._refusal = (413, "too_many_pieces", what)
+            raise ValueError(what)  # ends the parsing; data_received answers
         super().on_body(body)
 
     def on_message_complete(self) -> None:

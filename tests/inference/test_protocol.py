@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from inference.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_PIPELINED
+from inference.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_PIECES, MAX_PIPELINED
 from tests.inference.conftest import Server
 from tests.inference.test_server import StartServer, metric
 
@@ -151,6 +151,16 @@ def test_trailers_that_are_too_large_are_refused(server: Server, sent: bytes) ->
         with contextlib.suppress(ConnectionError):
             assert read_all(client)[0] == 431
     assert metric(server, "http_requests_total", route="none", status="431") >= 1
+
+
+def test_a_body_in_more_pieces_than_anybody_needs_is_refused(server: Server) -> None:
+    spaces = b"1\r\n \r\n" * (MAX_PIECES - 1)  # the body itself is one piece
+    with connect(server) as client:
+        client.sendall(CHUNKED + spaces + b"0\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        client.sendall(CHUNKED + spaces + b"1\r\n \r\n")
+        status, received = read_all(client)
+    assert (status, envelope(received)["code"]) == (413, "too_many_pieces")
 
 
 def test_trailers_are_no_headers_and_the_connection_goes_on(server: Server) -> None:
