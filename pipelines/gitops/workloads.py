@@ -65,7 +65,7 @@ def read_patch(text: str) -> Mapping[str, Any] | None:
 
 
 def executor_containers(workload: Workload) -> list[tuple[str, Mapping[str, Any]]]:
-    """Give Argo's own containers in a step's pod, `init` and `wait`, as the workflow's patch and the step's leave them."""
+    """Give Argo's own containers, `init` and `wait`, as podSpecPatch of the workflow and of the step leave them."""
     if not workload.is_workflow:
         return []
     path, spec = workflow_spec(workload.document)
