@@ -20,7 +20,7 @@ from pipelines.recommender.interactions import Bool, Int32
 from pipelines.recommender.label_week import LabelWeek
 from pipelines.recommender.metrics import average_precision
 from pipelines.recommender.model import Ranker
-from pipelines.recommender.rows import Rows, rows_of
+from pipelines.recommender.rows import Rows
 from pipelines.recommender.signals import RANKER_FEATURES
 from pipelines.recommender.workers import Workers
 
@@ -152,7 +152,7 @@ def fit_ranker(
     """
     workers, checkpoints = workers or Workers(), checkpoints or Checkpoints()
     device = device_of(hyperparameters.device, workers.rank)
-    rows, held = rows_of(training, device), rows_of(validation, device)
+    rows, held = Rows(training, device), Rows(validation, device)
     n_rows, n_held = (int(n) for n in workers.sum(len(rows), len(held)))
     if not n_rows:
         raise DataGateError(
@@ -188,7 +188,7 @@ def _new_ranker(rows: Rows, hyperparameters: Hyperparameters, workers: Workers, 
     """Start from the same weights in every process, with features scaled by a sample of the training customers."""
     generator = torch.Generator().manual_seed(hyperparameters.seed)
     sample = torch.randperm(len(rows), generator=generator)[: -(-SAMPLE // workers.size)]
-    total_F, squares_F, n = rows.moments(sample.to(device))
+    total_F, squares_F, n = rows.moments(sample)
     sums = workers.sum_tensor(torch.cat([total_F, squares_F, total_F.new_tensor([n])]))
     mean_F, mean_square_F = sums[:-1].view(2, -1) / sums[-1]
     deviation_F = (mean_square_F - mean_F**2).clamp(min=0).sqrt()
@@ -205,19 +205,20 @@ def _train_epoch(
     """Go once through all customers in a new order; returns the sum of their losses, of all workers."""
     seed = int(np.random.SeedSequence([hyperparameters.seed, epoch, workers.rank]).generate_state(1)[0])
     torch.manual_seed(seed)  # of dropout, on every device
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).to(rows.features_nCF.device)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     # Every worker takes as many steps, each a part of every batch in proportion to its customers.
     counts = workers.gather(len(rows))
     n_steps = max(1, round(sum(counts) / hyperparameters.batch_size))
     weights = list(progress.ranker.parameters())
     progress.ranker.train()
     total = 0.0
-    for number, batch in enumerate(torch.tensor_split(order, n_steps)):
+    for number, chosen in enumerate(torch.tensor_split(order, n_steps)):
         n_batch = sum(count // n_steps + (number < count % n_steps) for count in counts)
-        losses_B = listwise_losses(rows.scores(progress.ranker, batch), rows.is_bought_nC[batch])
+        batch = rows.take(chosen)
+        losses_B = listwise_losses(batch.scores(progress.ranker), batch.is_bought_BC)
         loss = losses_B.sum() / n_batch
         if not torch.isfinite(loss):
-            raise DataGateError(_no_number(rows, progress.ranker, batch, loss.item(), epoch, number, hyperparameters))
+            raise DataGateError(_no_number(rows, progress.ranker, chosen, loss.item(), epoch, number, hyperparameters))
         penalty = torch.stack([(weight**2).sum() for weight in weights]).sum() * hyperparameters.weight_decay
         progress.optimizer.zero_grad()
         (loss + penalty / workers.size).backward()  # type: ignore[no-untyped-call]
@@ -233,9 +234,9 @@ def _validate(ranker: Ranker, held: Rows, validation: Sequence[LabelWeek], worke
     ranker.eval()
     loss, precision, n = 0.0, 0.0, 0
     with torch.inference_mode():
-        for start in range(0, len(held), 256):
-            part = slice(start, start + 256)
-            loss += listwise_losses(held.scores(ranker, part), held.is_bought_nC[part]).sum().item()
+        for chosen in torch.split(torch.arange(len(held)), 256):
+            batch = held.take(chosen)
+            loss += listwise_losses(batch.scores(ranker), batch.is_bought_BC).sum().item()
     for week in validation:
         precision += float(average_precision(ranked_hits(ranker, week, 12)[0], week.n_bought_N).sum())
         n += len(week.customers_N)
@@ -244,22 +245,22 @@ def _validate(ranker: Ranker, held: Rows, validation: Sequence[LabelWeek], worke
 
 
 def _no_number(
-    rows: Rows, ranker: Ranker, batch: Tensor, loss: float, epoch: int, number: int, hyperparameters: Hyperparameters
+    rows: Rows, ranker: Ranker, chosen: Tensor, loss: float, epoch: int, number: int, hyperparameters: Hyperparameters
 ) -> str:
     """Say where a loss stopped being a number: in the data (which week and feature) or in the weights."""
-    features_BCF = rows.features_nCF[batch].to(torch.float32)
+    features_BCF = rows.take(chosen).features_BCF
     bad_BF = (~torch.isfinite(features_BCF)).any(dim=1)
     where = f"training loss became {loss} in epoch {epoch}, batch {number + 1}"
     if bad_BF.any():
         b, f = (int(at) for at in bad_BF.nonzero()[0])
-        day = int(rows.day_n[batch[b].cpu()])
+        day = rows.days(chosen)[b]
         return (
             f"{where}: feature {RANKER_FEATURES[f]!r} of a customer in the label week from day {day} is no finite "
             "number; look for absurd prices or dates in the purchases before it"
         )
     extreme_F = ((features_BCF - ranker.mean_F) * ranker.scale_F).abs().amax(dim=(0, 1))
     f = int(extreme_F.argmax())
-    days = sorted(set(rows.day_n[batch.cpu()].tolist()))
+    days = sorted(set(rows.days(chosen)))
     return (
         f"{where} (label weeks from days {days}), while every feature is a number: the weights ran away; lower "
         f"learning_rate (now {hyperparameters.learning_rate}). The farthest feature is {RANKER_FEATURES[f]!r}, "
