@@ -26,8 +26,7 @@ def lighten(graph: onnx.GraphProto) -> None:
     """Replace nodes in place; reads the shapes that the exporter noted in value_info."""
     _read_rows_directly(graph)
     _reshape_directly(graph)
-    while _drop_unread(graph):
-        pass
+    _drop_unread(graph)
 
 
 def _read_rows_directly(graph: onnx.GraphProto) -> None:
@@ -68,10 +67,14 @@ def _dims(value: onnx.ValueInfoProto) -> Dims:
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
-def _drop_unread(graph: onnx.GraphProto) -> bool:
-    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    nodes = [node for node in graph.node if read.intersection(node.output)]
-    is_less = len(nodes) < len(graph.node)
-    del graph.node[:]
-    graph.node.extend(nodes)
-    return is_less
+def _drop_unread(graph: onnx.GraphProto) -> None:
+    read = {value.name for value in graph.output}
+    nodes = []
+    for node in reversed(graph.node):  # they come after what they read
+        if read.intersection(node.output):
+            nodes.append(node)
+            read.update(node.input)
+    tensors = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(nodes))
+    graph.initializer.extend(tensors)
