@@ -5,6 +5,7 @@ import datetime as dt
 import gc
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -170,7 +171,11 @@ class Swap:
         switch_interval_s = sys.getswitchinterval()
         sys.setswitchinterval(LOADING_SWITCH_INTERVAL_S)
         try:
-            live = await asyncio.to_thread(self._load, champion)
+            if self.current is None and self._is_needed:  # nobody is answered yet to whom it should yield
+                with ThreadPoolExecutor(1, "first") as alone:
+                    live = await asyncio.get_running_loop().run_in_executor(alone, self._load, champion)
+            else:
+                live = await asyncio.to_thread(self._load, champion)
         except BundleError as error:
             self._refuse(champion.fingerprint, error)
             return
