@@ -98,6 +98,8 @@ def plural(n: float, singular: str, many: str | None = None) -> str:
     >>> plural(1, "day").replace(NBSP, " "), plural(1200, "purchase").replace(NBSP, " ")
     ('1 day', '1,200 purchases')
     """
+    if _is_missing(n):
+        return MISSING
     return f"{count(n)}{NBSP}{singular if round(n) == 1 else many or singular + 's'}"
 
 

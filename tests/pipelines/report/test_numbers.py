@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 from pipelines.report import numbers
-from pipelines.report.numbers import NBSP, change, compact, count, decimal, percent
+from pipelines.report.numbers import NBSP, change, compact, count, decimal, percent, plural
 
 
 def test_examples_in_docstrings_hold() -> None:
@@ -16,6 +16,11 @@ def test_examples_in_docstrings_hold() -> None:
 @pytest.mark.parametrize("missing", [None, float("nan"), float("inf")])
 def test_missing_numbers_are_a_dash(write: object, missing: float | None) -> None:
     assert write(missing) == "–"  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("missing", [float("nan"), float("inf")])
+def test_a_missing_count_has_no_noun(missing: float) -> None:
+    assert plural(missing, "day") == "–"
 
 
 @pytest.mark.parametrize(
