@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipelines.data.indexing import MAX_PRICE
 from pipelines.data.schema import REJECT_COLUMNS, TRANSACTION_COLUMNS
 
 EARLIEST_DAY = date(2000, 1, 1)  # earlier dates are slips of two-digit years
@@ -37,6 +38,7 @@ class RowRules:
             and days.max() <= last
             and np.isfinite(price).all()
             and price.min() >= 0
+            and price.max() <= MAX_PRICE
             and channel.min() >= 1
             and channel.max() <= 2
             and all(
@@ -77,6 +79,7 @@ class RowRules:
                 _fails("article_unknown", article.is_in(known)),
                 _fails("price_not_a_number", pl.col("price_number").is_finite()),
                 _fails("price_negative", pl.col("price_number") >= 0),
+                _fails("price_too_high", pl.col("price_number") <= MAX_PRICE),
                 _fails("channel_unknown", pl.col("channel").is_in([1.0, 2.0])),
             )
         )
@@ -122,6 +125,7 @@ class RowRules:
             "article_unknown": pl.lit("articles has no such article_id"),
             "price_not_a_number": pl.lit("not a finite number"),
             "price_negative": pl.lit("below 0"),
+            "price_too_high": pl.lit(f"above {MAX_PRICE:,.0f}, no price of an article in any currency"),
             "channel_unknown": pl.lit("sales_channel_id is 1 (store) or 2 (online)"),
         }  # fmt: skip
 
@@ -134,6 +138,7 @@ RULE_COLUMNS = {
     "article_unknown": "article_id",
     "price_not_a_number": "price",
     "price_negative": "price",
+    "price_too_high": "price",
     "channel_unknown": "sales_channel_id",
 }
 
