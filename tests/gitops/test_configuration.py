@@ -73,11 +73,10 @@ def test_production_has_room_over_what_was_measured_at_full_size() -> None:
     text = (TREE / "docs/POD_OPTIMIZATION.md").read_text()
     for step, resources in configured.items():
         request, limit = resources["requests"]["memory"], resources["limits"]["memory"]
-        peak = measured["peak_rss_mib"].get(step)
-        assert peak is None or memory_bytes(limit) / MIB >= 1.3 * peak, step
-        assert peak is None or memory_bytes(request) / MIB >= peak, step
-        shown = f"{peak:,} MiB" if peak else "not measured at this size"
-        assert f"| {step} | {shown} | {request} | {limit} |" in text
+        peak = measured["peak_rss_mib"][step]
+        assert memory_bytes(limit) / MIB >= 1.3 * peak, step
+        assert memory_bytes(request) / MIB >= peak, step
+        assert f"| {step} | {peak:,} MiB | {request} | {limit} |" in text
 
 
 @pytest.mark.parametrize("environment", ["production", "staging"])
