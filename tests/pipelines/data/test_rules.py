@@ -149,6 +149,14 @@ def test_the_fast_answer_agrees_with_the_rules(
     assert RULES.are_all_met(to_typed(good))
 
 
+@pytest.mark.parametrize(("price", "is_met"), [("1e9", True), ("2e9", False)])
+def test_the_fast_answer_knows_that_no_article_costs_more_than_a_billion(price: str, is_met: bool) -> None:
+    data = ",".join({**GOOD, "price": price}[name] for name in TRANSACTION_COLUMNS).encode()
+    typed = Block("transactions.csv", TRANSACTION_COLUMNS, 2, data).typed()
+    assert typed is not None
+    assert RULES.are_all_met(typed) == is_met
+
+
 def test_articles_are_kept_once_and_get_their_zero_back() -> None:
     rows = rows_of({"article_id": SHIRT[1:]}, {"article_id": SHIRT}, {"article_id": "7.06E+08"}).select(
         "file", "line", "problem", "text", "article_id"
