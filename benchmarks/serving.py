@@ -31,7 +31,7 @@ app = typer.Typer(add_completion=False)
 out = Console(width=140, stderr=True)
 
 P99_LIMIT_MS = 20.0
-LADDER = (0.5, 0.65, 0.8, 0.9, 1.0)  # shares of the saturated rate
+LADDER = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # shares of the saturated rate
 COLUMNS = {
     "cpu_us": "CPU µs saturated",
     "cpu_us_100_rps": "CPU µs at 100 rps",

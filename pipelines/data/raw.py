@@ -126,7 +126,11 @@ def _table(
         counts.n_replayed += len(mended) - len(still_bad)
     counts.n_repaired += n_repaired
     if good.is_empty():
-        raise DataGateError(f"{file.name} has no row that could be kept; the first: {rejects.row(0, named=True)}")
+        first = rejects.row(0, named=True)
+        raise DataGateError(
+            f"{file.name} has no row that could be kept; the first, line {first['line']}, was refused for its {key} "
+            f"{first['value']!r}: {first['reason']}. Mend that column in the file and run again"
+        )
     # Attributes that do not parse become null: nothing is lost by it but the one attribute.
     numbers = [
         pl.col(name).cast(pl.Float64, strict=False).cast(dtype, strict=False)

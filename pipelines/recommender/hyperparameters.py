@@ -1,4 +1,4 @@
-"""Every knob of training, validated at the edge."""
+"""Every knob of training, validated at the edge; `python -m pipelines.recommender.hyperparameters` lists them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from rich.console import Console
+from rich.table import Table
 
 from pipelines.errors import UsageError
 from pipelines.recommender.interactions import Interactions
@@ -46,11 +48,11 @@ class Hyperparameters(BaseModel):
         description="Validation grows from one week until it holds this many customers (a quarter at most).",
     )
     hidden: int = Field(32, ge=0, le=512, description="Width of the ranker's hidden layer; 0 = linear.")
-    dropout: float = Field(0.1, ge=0, lt=1)
-    learning_rate: float = Field(0.01, gt=0, le=1)
+    dropout: float = Field(0.1, ge=0, lt=1, description="Share of the hidden layer that is left out in each step.")
+    learning_rate: float = Field(0.01, gt=0, le=1, description="Of Adam.")
     weight_decay: float = Field(1e-3, ge=0, description="L2 on the standardised weights.")
     batch_size: int = Field(64, ge=1, description="Customers in a batch.")
-    max_epochs: int = Field(30, ge=1, le=1000)
+    max_epochs: int = Field(30, ge=1, le=1000, description="Stop here even if the validation loss still falls.")
     patience: int = Field(4, ge=1, description="Epochs without a better validation loss before stopping.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where to fit; auto takes a GPU when there is one."
@@ -66,6 +68,14 @@ class Hyperparameters(BaseModel):
                 f"n_candidates = {self.n_candidates} must be at least 100 + max_history = {100 + self.max_history}"
             )
         return self
+
+
+def described() -> Table:
+    """List every hyperparameter with its default and what it means."""
+    table = Table("name", "default", "what it is", box=None)
+    for name, field in Hyperparameters.model_fields.items():
+        table.add_row(name, str(field.default), field.description or "")
+    return table
 
 
 def adapted(hyperparameters: Hyperparameters, past: Interactions, horizon_days: int) -> Hyperparameters:
@@ -122,3 +132,7 @@ def parse_hyperparameters(text: str) -> Hyperparameters:
             else:
                 problems.append(f"{name} = {problem['input']!r}: {problem['msg']}")
         raise UsageError("hyperparameters: " + "; ".join(problems)) from error
+
+
+if __name__ == "__main__":
+    Console().print(described())

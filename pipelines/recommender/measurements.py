@@ -131,6 +131,7 @@ def measured(
         document["champion"] = {
             "version": name,
             "map_at_12": held_against.map_at_12,
+            "metrics": summarise(outcome, seed) | {"catalogue_coverage": coverage(outcome, evaluated[0].tables.live_N)},
             "difference": asdict(held_against.difference),
             "slices": {key: asdict(value) for key, value in held_against.slice_differences.items()},
         }

@@ -187,9 +187,10 @@ def _metric_table(document: Mapping[str, Any]) -> Table:
     caption = " ".join([caption, *notes])
     if champion:
         columns.append("champion")
-        theirs = metric("map_at_12", champion.get("map_at_12"))
-        for name, row in zip([*names, "catalogue_coverage"], rows, strict=True):
-            row.append(Stack(theirs, "in the label week") if name == "map_at_12" else MISSING)
+        theirs = champion.get("metrics", {})
+        for name, row in zip(names, rows, strict=False):
+            row.append(cell(name, theirs.get(name)))
+        rows[-1].append(metric("catalogue_coverage", theirs.get("catalogue_coverage")))
         caption += (
             f" The champion {champion['version']} answers the label week alone; this model has "
             f"{metric('map_at_12', _label_week_map(document))} there."

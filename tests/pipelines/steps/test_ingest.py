@@ -501,3 +501,13 @@ def test_the_real_sample_is_read_without_a_loss(folder_lake: Lake) -> None:
         "n_rejected": 0,
     }
     assert (manifest.facts["first_day"], manifest.facts["last_day"]) == ("2018-09-20", "2020-09-22")
+
+
+def test_articles_with_ids_of_another_form_stop_with_the_line_the_value_and_the_mend(
+    folder_lake: Lake, tmp_path: Path
+) -> None:
+    articles = [ARTICLES[0], *(line.replace("0100000001", "SHIRT-1") for line in ARTICLES[1:2])]
+    source = KaggleFolder(articles=articles).write(tmp_path / "source")
+    wanted = "articles.csv has no row that could be kept; .* line 2, .* article_id 'SHIRT-1': expected 10 digits"
+    with pytest.raises(DataGateError, match=wanted):
+        read(folder_lake, source)
