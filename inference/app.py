@@ -34,6 +34,7 @@ from inference.shift import Shift, shift_route
 from inference.swap import Live, Swap
 from inference.telemetry import Metrics
 from inference.tokens import OPEN_PATHS, Tokens
+from inference.tracing import Tracing
 
 API_VERSION = "1"  # of the HTTP interface; a model's own is in every answer
 TITLE = "Fashion recommendations"
@@ -81,6 +82,7 @@ def create_service(settings: Settings, *, metrics_port: int | None = None) -> Se
         access_log_share=settings.access_log_share,
         metrics_port=metrics_port,
         tokens=tokens,
+        tracing=Tracing() if settings.otel_exporter_otlp_endpoint is not None else None,
     )
 
 

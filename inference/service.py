@@ -18,6 +18,7 @@ from inference.responses import CLIENT_GONE, error_body, headers_of, request_id_
 from inference.short_way import ShortWay
 from inference.telemetry import AccessLog, Metrics, get_logger
 from inference.tokens import Tokens
+from inference.tracing import Tracing
 
 # Routes by which metrics are counted; everything else is one, so that a scan of paths makes no series.
 ROUTES = frozenset({"/predict", "/healthz", "/livez", "/metrics", "/shift", "/docs", "/openapi.json"})
@@ -47,6 +48,7 @@ class Service:
         access_log_share: float = 1.0,
         metrics_port: int | None = None,
         tokens: Tokens | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._app = app
         self._batcher = batcher
@@ -55,12 +57,14 @@ class Service:
         self._share = access_log_share
         self._metrics_port = metrics_port
         self._tokens = tokens
+        self._tracing = tracing
         self._rng = random.Random()
         self._access = AccessLog()
         self.is_draining = False
         self.refused_early = metrics.refused_early
-        self.short_way = ShortWay(batcher, metrics, tokens, self._account) if predictor.is_plain else None
-        """None when a challenger takes part."""
+        is_short = predictor.is_plain and tracing is None
+        self.short_way = ShortWay(batcher, metrics, tokens, self._account) if is_short else None
+        """None when a challenger takes part, or requests are traced."""
 
     def start_draining(self) -> None:
         """Say through /healthz that requests should go elsewhere."""
@@ -86,6 +90,9 @@ class Service:
         else:
             status = await self._pass_on(scope, receive, send, request_id)
         self._account(scope["method"], path, status, started, request_id, facts)
+        if self._tracing is not None:
+            route, seconds = path if path in ROUTES else "other", time.perf_counter() - started
+            self._tracing.request_done(scope["headers"], scope["method"], route, status, seconds, request_id, facts)
 
     def _account(
         self, method: str, path: str, status: int, started: float, request_id: str, facts: dict[str, Any]

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """Share of the champion's answers that the challenger gives too, for comparison in /metrics only."""
     page: bool = True
     """Whether `/` and the routes behind it are there; they show what customers bought."""
+    otel_exporter_otlp_endpoint: str | None = None
+    """Where OpenTelemetry's spans go, with the extra `tracing`; the SDK reads its other variables itself."""
     access_log_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of answered requests that get a log line; errors always do."""
 
