@@ -157,7 +157,10 @@ def test_a_body_in_more_pieces_than_anybody_needs_is_refused(server: Server) -> 
     spaces = b"1\r\n \r\n" * (MAX_PIECES - 1)  # the body itself is one piece
     with connect(server) as client:
         client.sendall(CHUNKED + spaces + b"0\r\n\r\n")
-        assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        answer = b""
+        while b"}" not in answer:  # head and body may come one after the other
+            answer += client.recv(65_536)
+        assert answer.startswith(b"HTTP/1.1 200 ")
         client.sendall(CHUNKED + spaces + b"1\r\n \r\n")
         status, received = read_all(client)
     assert (status, envelope(received)["code"]) == (413, "too_many_pieces")
