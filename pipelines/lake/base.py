@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -63,6 +64,13 @@ class Lake(ABC):
     def list(self, prefix: str = "") -> list[str]:
         """List the keys that begin with the prefix, sorted."""
         return sorted(self.sizes(prefix))
+
+    @abstractmethod
+    def written_at(self, key: str) -> datetime:
+        """Say when this lake got the file, to the second at least; LakeKeyMissing when there is none.
+
+        A copy of a lake has times of its own, unless whoever copied it kept them.
+        """
 
     @abstractmethod
     def delete(self, key: str) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.errors import LakeConflict, LakeDamaged, LakeKeyMissing
@@ -66,6 +67,10 @@ class LocalLake(Lake):
                         with suppress(FileNotFoundError):  # deleted since it was listed
                             found[key] = path.stat().st_size
         return found
+
+    def written_at(self, key: str) -> datetime:
+        with self._explained(key):
+            return datetime.fromtimestamp(self._path(key).stat().st_mtime, UTC)
 
     def delete(self, key: str) -> None:
         with self._explained(key):

@@ -7,6 +7,7 @@ import tempfile
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from hashlib import sha256 as hash_sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,10 @@ class S3Lake(Lake):
                     if not stored["Key"].endswith("/"):  # the folders that consoles make
                         found[stored["Key"].removeprefix(self.prefix)] = stored["Size"]
         return found
+
+    def written_at(self, key: str) -> datetime:
+        with self._explained(key):
+            return self._client.head_object(Bucket=self.bucket, Key=self._object_key(key))["LastModified"]
 
     def delete(self, key: str) -> None:
         with self._explained(key):

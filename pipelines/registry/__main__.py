@@ -15,7 +15,7 @@ from inference.manifest import Manifest
 from pipelines.edge import run_app
 from pipelines.errors import ArtefactError, UsageError
 from pipelines.lake import open_lake
-from pipelines.registry.bundles import list_versions, read_bundle_manifest
+from pipelines.registry.bundles import by_age, list_versions, read_bundle_manifest
 from pipelines.registry.champion import current_user, promote, read_audit, read_champion, roll_back
 from pipelines.registry.retention import AUDIT_DAYS, plan, prune
 from pipelines.settings import lake_uri
@@ -29,7 +29,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the au
 
 @app.command("list")
 def list_command(lake: LakeOption = "") -> None:
-    """List all bundles, newest data last, the champion marked."""
+    """List all bundles, the newest last, the champion marked."""
     opened = open_lake(lake_uri(lake))
     champion = read_champion(opened)
     versions = list_versions(opened)
@@ -45,7 +45,7 @@ def list_command(lake: LakeOption = "") -> None:
     table = Table()
     for name in ("", "version", "evaluated from", "trained through", "map_at_12", "best baseline", "parent"):
         table.add_column(name, overflow="fold")
-    for manifest in sorted(manifests, key=lambda manifest: (manifest.trained_through, manifest.version)):
+    for manifest in sorted(manifests, key=lambda manifest: by_age(opened, manifest)):
         best = max((values.get("map_at_12") or 0.0 for values in manifest.baselines.values()), default=0.0)
         map_at_12 = manifest.metrics.get("map_at_12")
         table.add_row(

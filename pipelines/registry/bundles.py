@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import date, datetime
 from pathlib import Path
 
 from inference.bundle import load_bundle, verify_bundle
@@ -104,6 +105,12 @@ def read_bundle_manifest(lake: Lake, version: str) -> Manifest:
         raise UsageError(f"there is no bundle {version!r} in {lake.uri_of('registry')}; there are: {known}") from None
     except BundleError as error:
         raise ArtefactError(str(error)) from error
+
+
+def by_age(lake: Lake, manifest: Manifest) -> tuple[date, datetime, str]:
+    """Sort key, the oldest data first; of the same data, the bundle that was registered first."""
+    made_at = lake.written_at(f"{bundle_folder(manifest.version)}/manifest.json")
+    return manifest.trained_through, made_at, manifest.version
 
 
 def fetch_bundle(lake: Lake, version: str, folder: Path) -> Manifest:

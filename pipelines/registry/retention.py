@@ -10,7 +10,7 @@ from typing import Any
 from inference.manifest import Manifest
 from pipelines.errors import ArtefactError, UsageError
 from pipelines.lake.base import Lake
-from pipelines.registry.bundles import list_versions, read_bundle_manifest
+from pipelines.registry.bundles import by_age, list_versions, read_bundle_manifest
 from pipelines.registry.champion import earlier_champion, read_audit, read_champion
 from pipelines.registry.deletion import announce, announced, delete, files_of, finish_deletion, withdraw
 
@@ -28,7 +28,7 @@ class Retained:
 
 
 def plan(lake: Lake, *, keep: int, audit_days: int, now: datetime) -> list[Retained]:
-    """Say of each version why it stays; newest data first.
+    """Say of each version why it stays; the newest first: by its data, then by when it was registered.
 
     Stay: the newest `keep`, the champion, its parent and that one's parent and so on, the one that a rollback would
     lead to, and whatever the audit of the last `audit_days` names. A manifest that cannot be read stays, too.
@@ -44,11 +44,11 @@ def plan(lake: Lake, *, keep: int, audit_days: int, now: datetime) -> list[Retai
             manifests[version] = read_bundle_manifest(lake, version)
         except ArtefactError as error:
             reasons[version].append(f"not readable ({error})")
-    newest = sorted(manifests, key=lambda version: (manifests[version].trained_through, version), reverse=True)
+    newest = sorted(manifests, key=lambda version: by_age(lake, manifests[version]), reverse=True)
     for version in newest[:keep]:
         reasons[version].append(f"among the newest {keep}")
     for version, why in _in_use(lake, manifests, audit_days=audit_days, now=now):
-        if version in reasons:
+        if version in reasons and why not in reasons[version]:
             reasons[version].append(why)
     order = [*newest, *sorted(reasons.keys() - manifests.keys())]
     return [Retained(version, sum(files_of(lake, version).values()), tuple(reasons[version])) for version in order]

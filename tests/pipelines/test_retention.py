@@ -1,8 +1,10 @@
 """Retention: what is in use stays, the rest goes whole, and a kill at any moment leaves nothing half."""
 
 import json
+import re
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,25 @@ def test_what_the_audit_names_lately_stays(line: Lake, tmp_path: Path) -> None:
     assert kept["n5"] == ()
     kept = {one.version: one.reasons for one in plan(line, keep=1, audit_days=31, now=LATER)}
     assert f"in the audit of {LATER - timedelta(days=30):%Y-%m-%d}" in kept["n2"]
+
+
+def test_of_the_same_data_the_bundles_made_last_stay(lake: Lake, tmp_path: Path) -> None:
+    made = ("20201001-c", "20201001-a", "20201001-b")
+    for number, version in enumerate(made):
+        add(lake, tmp_path, version, best=number, facts={"trained_through": "2020-10-01"})
+        time.sleep(1.1)  # S3 tells whole seconds
+    listed = CliRunner().invoke(app, ["list", "--lake", lake.uri]).stdout
+    assert re.findall(r"20201001-\w", listed) == list(made)
+    assert [one.version for one in plan(lake, keep=1, audit_days=0, now=LATER)] == list(reversed(made))
+    prune(lake, keep=2, now=LATER, **BY)
+    assert list_versions(lake) == ["20201001-a", "20201001-b"]
+
+
+def test_a_reason_is_said_once(line: Lake) -> None:
+    for version in ("n2", "n4", "n2", "n4", "n2"):
+        move(line, version)
+    kept = {one.version: one.reasons for one in plan(line, keep=1, audit_days=90, now=NOW)}
+    assert kept["n4"] == ("a rollback leads to it", f"in the audit of {NOW:%Y-%m-%d}")
 
 
 def test_a_dry_run_deletes_nothing(line: Lake) -> None:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -80,6 +81,13 @@ def test_names_of_every_script_survive(lake: Lake) -> None:
     lake.write_bytes(key, b"x")
     assert lake.list("raw/") == [key]
     assert lake.read_bytes(key) == b"x"
+
+
+def test_it_says_when_a_file_was_written(lake: Lake) -> None:
+    lake.write_bytes("a", b"x")
+    assert abs(datetime.now(UTC) - lake.written_at("a")) < timedelta(seconds=10)
+    with pytest.raises(LakeKeyMissing, match="b does not exist"):
+        lake.written_at("b")
 
 
 def test_delete_removes_and_repeats_without_error(lake: Lake) -> None:
