@@ -4,15 +4,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from pipelines.eda.bins import ARTICLE_AGE_WEEKS, LIFETIME_WEEKS, SOLD_PER_ARTICLE
+from pipelines.eda.bins import ARTICLE_AGE_WEEKS, LAUNCH_MARGIN_DAYS, LIFETIME_WEEKS, SOLD_PER_ARTICLE
 from pipelines.eda.dataset import ARTICLE_ATTRIBUTES, Dataset
 from pipelines.eda.tallies import Tallies
 
 Tables = dict[str, pd.DataFrame]
 N_TOP_ARTICLES = 15
 N_TOP_VALUES = 15
-# An article first sold within four weeks of the first day may be older than the data: its age is not known.
-LAUNCH_MARGIN_DAYS = 28
 LIFE_CURVE_WEEKS = 26
 LIVE_DAYS = (7, 14, 28, 91)
 

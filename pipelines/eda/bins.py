@@ -52,6 +52,8 @@ ARTICLE_AGE_WEEKS = Bins(
     (0, 1, 2, 4, 8, 13, 26, 52),
     ("1st week", "2nd week", "weeks 3–4", "weeks 5–8", "weeks 9–13", "weeks 14–26", "weeks 27–52", "over a year"),
 )
+# An article first sold within four weeks of the first day may be older than the data: its age is not known.
+LAUNCH_MARGIN_DAYS = 28
 LIFETIME_WEEKS = Bins(
     (0, 1, 2, 4, 8, 13, 26, 39, 52, 78),
     ("1", "2", "3–4", "5–8", "9–13", "14–26", "27–39", "40–52", "53–78", "79+"),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipelines.eda.bins import ARTICLE_AGE_WEEKS, DAYS_AGO, LAUNCH_MARGIN_DAYS, Bins
 from pipelines.eda.statistics import SCHEMA_VERSION, Distributions
 
 CALM, LARGE = 0.1, 0.25
@@ -18,6 +19,13 @@ NORMAL_QUANTILE_OF_999 = 3.0902
 # Purchases of one basket resemble each other, so that n rows say less than n independent ones.
 ROWS_PER_INDEPENDENT_ROW = 3.0
 SMALLEST_BIN = 5.0  # χ² asks for about five expected counts a bin; smaller ones are pooled
+
+NOT_SEEN = "longer, or not known"
+# Feature → its bins, the days of a bin's unit, and how many days of the data say nothing about it.
+TIMES_SINCE: Mapping[str, tuple[Bins, int, int]] = {
+    "article_age": (ARTICLE_AGE_WEEKS, 7, LAUNCH_MARGIN_DAYS),
+    "days_since_visit": (DAYS_AGO, 1, 0),
+}
 
 Verdict = Literal["calm", "moved", "large", "chance", "few"]
 
@@ -45,15 +53,32 @@ class Drift:
 
 
 def compare(
-    now: Distributions, before: Distributions, *, window: str = "recent", reference: str = "recent"
+    now: Distributions, before: Distributions, *, seen_days: int, window: str = "recent", reference: str = "recent"
 ) -> list[Drift]:
-    """Compare each feature that both have, the largest PSI first."""
+    """Compare each feature that both have, the largest PSI first.
+
+    `seen_days` of purchases lie before both windows. A time since something is told apart only as far as they reach:
+    in a shop's second month no article can be older than a month, which says nothing about the shop.
+    """
     found = []
     for feature in sorted(now.keys() & before.keys()):
-        current, earlier = now[feature].get(window), before[feature].get(reference)
+        current = _as_far_as_seen(feature, now[feature].get(window, {}), seen_days)
+        earlier = _as_far_as_seen(feature, before[feature].get(reference, {}), seen_days)
         if current and earlier:
             found.append(_drift(feature, current, earlier))
     return sorted(found, key=lambda drift: (-drift.psi, drift.feature))
+
+
+def _as_far_as_seen(feature: str, counts: Mapping[str, int], seen_days: int) -> Mapping[str, int]:
+    """Pool the labels that the days before the window cannot tell apart; empty when they tell none."""
+    if feature not in TIMES_SINCE:
+        return counts
+    bins, unit_days, margin_days = TIMES_SINCE[feature]
+    ends = zip(bins.labels, bins.starts[1:], strict=False)  # the last has none
+    told = {label for label, end in ends if end * unit_days <= seen_days - margin_days}
+    found = {label: n for label, n in counts.items() if label in told}
+    rest = sum(counts.values()) - sum(found.values())
+    return found | {NOT_SEEN: rest} if told and rest else found
 
 
 def _drift(feature: str, now: Mapping[str, int], before: Mapping[str, int]) -> Drift:

@@ -10,6 +10,7 @@ from pipelines.eda.findings.find import find_all
 from pipelines.eda.findings.observation import Observation
 from pipelines.eda.report import render_report
 from pipelines.eda.statistics import SCHEMA_VERSION, Statistics, gather, json_bytes, plain
+from pipelines.eda.windows import WINDOW_DAYS, YEAR_DAYS
 
 NO_PREVIOUS = (
     "There is no previous run of this source in the lake to compare with. Within these data the last four weeks are "
@@ -63,13 +64,18 @@ def explore(
 def _drifts(statistics: Statistics, previous: Mapping[str, Any] | None) -> tuple[dict[str, list[Drift]], str]:
     """Compare with the previous run, and within the data; say in words with what."""
     now = statistics.distributions
-    drifts = {reference: compare(now, now, reference=reference) for reference in ("before", "year_ago")}
+    n_days = int(statistics.number("n_days"))
+    drifts = {
+        reference: compare(now, now, seen_days=n_days - days_back - WINDOW_DAYS, reference=reference)
+        for reference, days_back in (("before", WINDOW_DAYS), ("year_ago", YEAR_DAYS))
+    }
     if previous is None:
         return drifts, NO_PREVIOUS
     if not is_comparable(previous):
         return drifts, OTHER_SCHEMA
-    drifts["previous_run"] = compare(now, previous["distributions"])
     figures = previous["figures"]
+    seen_days = min(n_days, int(figures["n_days"])) - WINDOW_DAYS
+    drifts["previous_run"] = compare(now, previous["distributions"], seen_days=seen_days)
     words = (
         f"The previous run of this source ended on {figures['last_day']} with {figures['n_transactions']:,} purchases; "
         "its last four weeks are compared with these."

@@ -71,7 +71,7 @@ def _cards(statistics: Statistics) -> list[Card]:
         Card("Purchases", compact(number("n_transactions")), f"in {plural(number('n_days'), 'day')}"),
         Card("Customers", compact(number("n_buying_customers")), f"of {count(number('n_customers'))} known"),
         Card("Articles sold", compact(number("n_articles_sold")), f"{percent(sold_share)} of those listed"),
-        Card("Articles live", compact(number("n_articles_sold_last_28_days")), "sold in the last 4 weeks"),
+        Card("Articles selling", compact(number("n_articles_sold_last_28_days")), "sold in the last 4 weeks"),
         Card(
             "Basket",
             decimal(number("items_per_basket"), 2),

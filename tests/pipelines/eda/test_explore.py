@@ -204,3 +204,19 @@ def test_what_is_missing_is_said_in_words(tmp_path: Path) -> None:
     html = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert "The articles table does not say: product groups, product types" in html
     assert "No customer&#39;s age is known" in html
+
+
+def test_a_shop_of_a_few_weeks_has_not_grown_old(tmp_path: Path) -> None:
+    """The same customers buy the same articles every week: in the data both are strangers at first, and then not."""
+    rows = [(who, day, (who + day) % 40, 1.0, 1) for day in range(63) for who in range(60) if (who + day) % 7 == 0]
+    split = write_rows(tmp_path, rows, n_articles=40, ages=[30.0] * 60, n_days=63)
+    _, summary = run(tmp_path, split)
+    assert not {kind for kind in (said["kind"] for said in summary["observations"]) if kind.startswith("drift")}
+    _, again = run(tmp_path, split, into="again", previous=json.loads((tmp_path / "out/statistics.json").read_text()))
+    assert again["features_moved"] == []
+
+
+def test_the_word_for_what_sold_lately_is_not_that_for_what_is_ranked(lively: tuple[Path, dict[str, Any]]) -> None:
+    html = (lively[0] / "out/report.html").read_text(encoding="utf-8")
+    assert "Articles selling" in html
+    assert "Articles live" not in html
