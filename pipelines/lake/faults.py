@@ -4,11 +4,13 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pipelines.errors import LakeFull, LakeRefused, PipelineError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}  # the last two: a file is in the way
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
+REFUSED |= {errno.ENOTDIR, errno.EEXIST}  # a file is in the way
 RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # polars keeps the number only in the text, below any class of its own
 
 
@@ -37,6 +39,15 @@ def os_errors_explained(where: str) -> Iterator[None]:
             raise
         place, reason = error.filename or where, (error.strerror or str(error)).lower()
         raise LakeRefused(f"cannot use {place}: {reason}; check its owner and mode, or choose another") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there; LakeRefused where none can be made."""
+    with os_errors_explained(str(folder)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # although those above were asked for: below /proc, for example
+            raise LakeRefused(f"cannot make {folder}: folders cannot be made there; choose another place") from error
 
 
 def _errno(error: Exception) -> int | None:

@@ -15,7 +15,10 @@ from pipelines.lake.scratch import locked, scratch_folder
 
 
 class LocalLake(Lake):
-    """Keys are paths below root; `.scratch/` (same file system, so moving is renaming) and `.lock` are its own."""
+    """Keys are paths below root, and a folder goes with its last file.
+
+    `.scratch/` (same file system, so moving is renaming) and `.lock` are its own.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.abspath(root.expanduser()))  # noqa: PTH100 - keeps symbolic links as given
@@ -51,7 +54,8 @@ class LocalLake(Lake):
             raise LakeConflict(f"{self.uri_of(key)} was changed by another run in between; read it and decide again")
 
     def exists(self, key: str) -> bool:
-        return self._path(key).is_file()
+        with self._explained(key):
+            return self._path(key).is_file()
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         found: dict[str, int] = {}
@@ -74,7 +78,15 @@ class LocalLake(Lake):
 
     def delete(self, key: str) -> None:
         with self._explained(key):
-            self._path(key).unlink(missing_ok=True)
+            path = self._path(key)
+            if not path.exists():
+                return
+            with locked(self.root / ".lock"):  # nobody is just putting a file into a folder that is taken away
+                path.unlink(missing_ok=True)
+                for folder in path.parents:
+                    if folder == self.root or any(folder.iterdir()):
+                        break
+                    folder.rmdir()
 
     def upload(self, path: Path, key: str, *, move: bool = False, sha256: str | None = None) -> FileEntry:
         with self._explained(key), self.scratch() as scratch:
@@ -84,7 +96,8 @@ class LocalLake(Lake):
             with new.open("rb") as file:
                 os.fsync(file.fileno())
             entry = FileEntry(key=key, size_bytes=new.stat().st_size, sha256=sha256 or file_sha256(new))
-            self._publish(new, key)
+            with locked(self.root / ".lock"):
+                self._publish(new, key)
             if move:
                 path.unlink(missing_ok=True)
         return entry
@@ -107,7 +120,7 @@ class LocalLake(Lake):
         return self.root / checked_key(key)
 
     def _publish(self, new: Path, key: str) -> None:
-        """Rename into place, and make the rename itself survive a power cut."""
+        """Rename into place while .lock is held, and make the rename itself survive a power cut."""
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         new.replace(target)

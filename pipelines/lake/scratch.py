@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from pipelines.lake.faults import make_folder
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
@@ -30,7 +32,7 @@ def scratch_folder(root: Path) -> Iterator[Path]:
     Each folder has a lock file that its process holds: a lock that can be taken belongs to nobody alive. (A process
     id would not do: it is reused, and means nothing in another container.)
     """
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     name = f"{os.getpid()}-{secrets.token_hex(4)}"
     folder = root / name
     with ExitStack() as held:

@@ -17,6 +17,7 @@ from pipelines.data.synthetic.size import LAST_DAY, ShopSize
 from pipelines.data.synthetic.tables import articles_table, customers_table, transactions_tables
 from pipelines.edge import run_app
 from pipelines.errors import UsageError
+from pipelines.lake.faults import make_folder
 
 DEFAULT = ShopSize()
 FILES = ("articles.csv", "customers.csv", "transactions_train.csv")
@@ -51,7 +52,7 @@ def write(
 
 def write_csv(shop: Shop, folder: Path) -> int:
     """Write the three files and count the transactions; weeks are written as they come."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     articles_table(shop).write_csv(folder / "articles.csv")
     customers_table(shop).write_csv(folder / "customers.csv")
     n_transactions = 0

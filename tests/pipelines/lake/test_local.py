@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -137,6 +138,41 @@ def test_a_file_where_a_folder_belongs_is_named(tmp_path: Path) -> None:
     lake.write_bytes("c/d", b"x")
     with pytest.raises(LakeDamaged, match=r"other/c is a folder where a file belongs"):
         lake.read_bytes("c")
+
+
+@pytest.mark.parametrize("place", ["/proc/lake", "/proc/self/lake/a", f"/tmp/{'long' * 100}"])
+def test_a_place_where_no_folder_can_be_made_is_named(place: str) -> None:
+    with pytest.raises(LakeRefused, match=rf"cannot (use|make) {place}.*choose another") as caught:
+        open_lake(place).write_bytes("a", b"x")
+    assert caught.value.exit_code == 2
+    with pytest.raises(LakeRefused), open_lake(place).scratch():
+        pass
+
+
+def test_folders_go_with_their_last_file(tmp_path: Path) -> None:
+    lake = open_lake(str(tmp_path))
+    lake.write_bytes("checkpoints/work/a", b"x")
+    lake.write_bytes("checkpoints/b", b"x")
+    lake.delete("checkpoints/work/a")
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["b"]
+    lake.delete("checkpoints/b")
+    assert not (tmp_path / "checkpoints").exists()
+    open_lake(str(tmp_path / "none")).delete("a/b")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_empties_while_another_fills_it_loses_nothing(tmp_path: Path) -> None:
+    lake = open_lake(str(tmp_path))
+
+    def write_and_delete(name: str) -> None:
+        for _ in range(150):
+            lake.write_bytes(f"a/b/{name}", b"x")
+            assert lake.read_bytes(f"a/b/{name}") == b"x"
+            lake.delete(f"a/b/{name}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_and_delete, "wxyz"))
+    assert not (tmp_path / "a").exists()
 
 
 def test_full_disk_is_said_and_nothing_half_is_left(small_disk: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_the_command_writes_kaggle_files_that_are_the_same_bytes_each_time(tmp_p
     assert len(rows) == n_transactions > 0
 
 
-@pytest.mark.parametrize("arguments", [("--until", "soon"), ("--customers", "0")])
+@pytest.mark.parametrize("arguments", [("--until", "soon"), ("--customers", "0"), ("--out", "/proc/shop")])
 def test_a_wrong_argument_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[str, str]) -> None:
     done = run("--out", str(tmp_path), *arguments)
     assert done.returncode == 2
