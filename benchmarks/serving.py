@@ -135,10 +135,10 @@ def main(
     fifth = bundle_of_size(work, n_live=articles // 5, **size).resolve()
     whole = bundle_of_size(work, n_live=articles, **size).resolve()
     bodies = write_bodies(scratch / "bodies.json", customers)
-    cache = scratch / "cache"
+    cache, venvs = scratch / "cache", (work / "venvs").resolve()
 
     def service(name: str, bundle: Path) -> Service:
-        return ours(bundle, cache) if name == "ours" else neighbour(name, work.resolve() / "venvs", bundle, scratch)
+        return ours(venvs, bundle, cache) if name == "ours" else neighbour(name, venvs, bundle, scratch)
 
     names = [name for name in services.split(",") if name]
     results: dict[str, Any] = {"bundle": size | {"n_live": articles // 5}, "rounds": rounds, "seconds": seconds}
@@ -160,11 +160,11 @@ def main(
         if name != "ours"
     }
     if "ours" in names:
-        results["swaps"] = measure_swaps(fifth, bodies, scratch, n_swaps=swaps)
-        results["limits"] = measure_under_limits(fifth, bodies, scratch, seconds=seconds)
-        results["overload"] = measure_overload(fifth, bodies, scratch, seconds=seconds)
+        results["swaps"] = measure_swaps(venvs, fifth, bodies, scratch, n_swaps=swaps)
+        results["limits"] = measure_under_limits(venvs, fifth, bodies, scratch, seconds=seconds)
+        results["overload"] = measure_overload(venvs, fifth, bodies, scratch, seconds=seconds)
         if soak_minutes:
-            results["soak"] = measure_soak(fifth, bodies, scratch, minutes=soak_minutes)
+            results["soak"] = measure_soak(venvs, fifth, bodies, scratch, minutes=soak_minutes)
         for name in ("swaps", "limits", "overload", "soak"):
             if name in results:
                 shown = {key: value for key, value in results[name].items() if not isinstance(value, list)}

@@ -107,11 +107,11 @@ class Watch:
         return self.samples
 
 
-def measure_under_limits(bundle: Path, bodies: Path, scratch: Path, *, seconds: float) -> dict[str, Any]:
+def measure_under_limits(venvs: Path, bundle: Path, bodies: Path, scratch: Path, *, seconds: float) -> dict[str, Any]:
     """Answer under 1.5 CPU and 320 MiB, and find the rate that 0.2 CPU sustains."""
     figures: dict[str, Any] = {}
     body = json.loads(bodies.read_text())[0]
-    service = ours(bundle, scratch / "cache")
+    service = ours(venvs, bundle, scratch / "cache")
     try:
         with (
             container(1.5) as made,
@@ -138,10 +138,10 @@ def measure_under_limits(bundle: Path, bodies: Path, scratch: Path, *, seconds: 
     return figures
 
 
-def measure_overload(bundle: Path, bodies: Path, scratch: Path, *, seconds: float) -> dict[str, Any]:
+def measure_overload(venvs: Path, bundle: Path, bodies: Path, scratch: Path, *, seconds: float) -> dict[str, Any]:
     """Send ten times what 0.2 CPU sustains (4,000 a second) over 1,000 connections, then 100 a second."""
     body = json.loads(bodies.read_text())[0]
-    service = ours(bundle, scratch / "cache", ACCESS_LOG_SHARE="0")
+    service = ours(venvs, bundle, scratch / "cache", ACCESS_LOG_SHARE="0")
     try:
         with (
             container(0.2) as made,
@@ -167,11 +167,11 @@ def measure_overload(bundle: Path, bodies: Path, scratch: Path, *, seconds: floa
         return {"skipped": str(reason)}
 
 
-def measure_swaps(bundle: Path, bodies: Path, scratch: Path, *, n_swaps: int) -> dict[str, Any]:
+def measure_swaps(venvs: Path, bundle: Path, bodies: Path, scratch: Path, *, n_swaps: int) -> dict[str, Any]:
     """Change the champion again and again under load; no answer may fail, and none take 50 ms."""
     registry = two_versions(bundle, scratch / "registry")
     body = json.loads(bodies.read_text())[0]
-    service = ours(registry, scratch / "cache-swaps", MODEL_POLL_SECONDS="0.2", ACCESS_LOG_SHARE="0.01")
+    service = ours(venvs, registry, scratch / "cache-swaps", MODEL_POLL_SECONDS="0.2", ACCESS_LOG_SHARE="0.01")
     with contextlib.ExitStack() as stack:
         made = None
         with contextlib.suppress(Skipped):
@@ -213,11 +213,11 @@ def measure_swaps(bundle: Path, bodies: Path, scratch: Path, *, n_swaps: int) ->
         }
 
 
-def measure_soak(bundle: Path, bodies: Path, scratch: Path, *, minutes: float) -> dict[str, Any]:
+def measure_soak(venvs: Path, bundle: Path, bodies: Path, scratch: Path, *, minutes: float) -> dict[str, Any]:
     """Answer 200 requests a second with a model change every three minutes, and watch the memory."""
     registry = two_versions(bundle, scratch / "registry")
     body = json.loads(bodies.read_text())[0]
-    service = ours(registry, scratch / "cache-swaps", MODEL_POLL_SECONDS="1", ACCESS_LOG_SHARE="0.01")
+    service = ours(venvs, registry, scratch / "cache-swaps", MODEL_POLL_SECONDS="1", ACCESS_LOG_SHARE="0.01")
     try:
         with (
             container(1.5) as made,

@@ -1,4 +1,4 @@
-"""The servers that are compared, and the virtual environments that they run in."""
+"""The servers that are compared, each with what it needs in a virtual environment of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.servers.running import Service
+from benchmarks.servers.running import REPOSITORY, Service
 
 FOLDER = Path(__file__).parent / "neighbours"
 RUNTIME = "onnxruntime==1.32.0"
@@ -22,24 +22,33 @@ PACKAGES = {
 
 
 def set_up(name: str, venvs: Path) -> Path:
-    """Give the interpreter of a neighbour's virtual environment, made with pip's configured index when it is new."""
+    """Give the interpreter of a server's virtual environment, made with pip's configured index when it is new.
+
+    Ours holds what the serving image holds; its code is the working tree's.
+    """
     folder = venvs / name
     python = folder / "bin" / "python"
     done = folder / ".installed"
-    wanted = "\n".join((*PACKAGES[name], RUNTIME))
+    if name == "ours":
+        wanted = (REPOSITORY / "pyproject.toml").read_text() + (REPOSITORY / "requirements.lock").read_text()
+        packages = ("-c", str(REPOSITORY / "requirements.lock"), "-e", f"{REPOSITORY}[inference]")
+    else:
+        packages = (*PACKAGES[name], RUNTIME)
+        wanted = "\n".join(packages)
     if not done.exists() or done.read_text() != wanted:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        command = [str(python), "-m", "pip", "install", "--quiet", *PACKAGES[name], RUNTIME]
+        command = [str(python), "-m", "pip", "install", "--quiet", *packages]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         done.write_text(wanted)
     return python
 
 
-def ours(model_uri: Path, cache: Path, **environment: str) -> Service:
+def ours(venvs: Path, model_uri: Path, cache: Path, **environment: str) -> Service:
     """Our server as it is started in production, with every request logged."""
+    python = str(set_up("ours", venvs))
     return Service(
         name="ours",
-        command=lambda _: [sys.executable, "-m", "inference"],
+        command=lambda _: [python, "-m", "inference"],
         environment=lambda port: {
             "API_PORT": str(port),
             "MODEL_URI": str(model_uri),
