@@ -65,7 +65,7 @@ class Ranker(nn.Module):
 
     def standardise(self, features_BCF: Tensor) -> Tensor:
         """Bring each feature to mean 0 and deviation 1 in training, at most MAX_STANDARD from it."""
-        return ((features_BCF - self.mean_F) * self.scale_F).clamp(-MAX_STANDARD, MAX_STANDARD)
+        return (features_BCF - self.mean_F).mul_(self.scale_F).clamp_(-MAX_STANDARD, MAX_STANDARD)
 
     def score(self, standard_BCF: Tensor) -> Tensor:
         """Score candidates from standardised features; [B, C]."""

@@ -8,7 +8,7 @@ import torch
 
 from pipelines.recommender.histories import histories_of
 from pipelines.recommender.label_week import run_signals
-from pipelines.recommender.model import FEATURE_GROUPS, Ranker, Recommender
+from pipelines.recommender.model import FEATURE_GROUPS, MAX_STANDARD, Ranker, Recommender
 from pipelines.recommender.shop import Shop
 from pipelines.recommender.signals import NOT_ALLOWED, RANKER_FEATURES, WINDOW, Signals
 from pipelines.recommender.tables import build_tables
@@ -246,3 +246,13 @@ def test_an_article_bought_a_thousand_times_keeps_its_features_finite(shop: Shop
     heavy = with_purchases(shop.interactions, *rows)
     _, features_BCF = run_signals(signals_of(shop), heavy.before(DAY), np.array([0], np.int32), shop.segments, DAY, 512)
     assert np.isfinite(features_BCF.astype(np.float16)).all()
+
+
+def test_standardising_leaves_the_features_as_they_were() -> None:
+    n = len(RANKER_FEATURES)
+    ranker = Ranker(torch.full((n,), 2.0), torch.full((n,), 3.0), hidden=4, dropout=0.0)
+    features_BCF = torch.linspace(-9, 9, 2 * 3 * n).reshape(2, 3, n)
+    before = features_BCF.clone()
+    standard_BCF = ranker.standardise(features_BCF)
+    assert torch.equal(features_BCF, before)
+    assert torch.equal(standard_BCF, ((before - 2.0) * 3.0).clamp(-MAX_STANDARD, MAX_STANDARD))
