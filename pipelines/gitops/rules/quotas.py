@@ -1,7 +1,7 @@
 """Does what runs at once fit the namespace's ResourceQuota, and is the LimitRange one that the API server takes?
 
-The quota counts what pods ask for: a Deployment at its largest (the autoscaler's most, or its replicas, and the surge
-of a rollout), and of a workflow the widest moment of its graph, Argo's own containers with it.
+The quota counts what pods ask for: a Deployment at its largest (the autoscaler's most, or its replicas, the surge of a
+rollout, and the old pods that are still ending), and of a workflow the widest moment of its graph, Argo's own containers with it.
 """
 
 import re
@@ -145,13 +145,16 @@ def _deployed(rendered: Rendered, workload: Workload, defaults: Mapping[str, Map
     scalers = [h["spec"] for h in rendered.of_kind("HorizontalPodAutoscaler")]
     most = [s["maxReplicas"] for s in scalers if s["scaleTargetRef"]["name"] == name_of(document)]
     replicas = max([*most, spec.get("replicas", 1) if not most else 0])
-    surge = 0
+    surge = ending = 0
     if kind_of(document) == "Deployment" and (spec.get("strategy") or {}).get("type") != "Recreate":
         given = str(((spec.get("strategy") or {}).get("rollingUpdate") or {}).get("maxSurge", "25%"))
         number = re.fullmatch(r"(\d+)(%?)", given)  # anything else is a finding of scaling.py
         surge = (ceil(replicas * int(number[1]) / 100) if number[2] else int(number[1])) if number else 0
-    what = f"{replicas} of {label(document)}" + (f" with {surge} of a rollout" if surge else "")
-    return Demand(_times(_pod(workload, defaults), replicas + surge), what)
+        # A rollout waits for new pods to be ready, not for old ones to be gone, and the quota counts these, too.
+        ending = replicas
+    more = [f"{n} {what}" for n, what in ((surge, "of a rollout"), (ending, "still ending")) if n]
+    what = f"{replicas} of {label(document)}" + (f" with {' and '.join(more)}" if more else "")
+    return Demand(_times(_pod(workload, defaults), replicas + surge + ending), what)
 
 
 def _run(document: Document, rendered: Rendered, defaults: Mapping[str, Mapping[str, str]]) -> Demand:
