@@ -1,7 +1,8 @@
 """Does what runs at once fit the namespace's ResourceQuota, and is the LimitRange one that the API server takes?
 
 The quota counts what pods ask for: a Deployment at its largest (the autoscaler's most, or its replicas, the surge of a
-rollout, and the old pods that are still ending), and of a workflow the widest moment of its graph, Argo's own containers with it.
+rollout, and the old pods that are still ending), and of a workflow the widest moment of its graph, Argo's own
+containers with it.
 """
 
 import re
