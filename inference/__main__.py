@@ -75,6 +75,7 @@ def main() -> None:
         drain_seconds=settings.drain_seconds,
         on_drain=service.start_draining,
     )
+    gc.freeze()
     gc.enable()
     server.run(sockets=listeners)
     get_logger().info("drained")

@@ -196,8 +196,7 @@ class Swap:
             warning=champion.warning,
         )
         if previous is None:
-            gc.collect()
-            gc.freeze()  # what is alive now stays so; a full collection would stop answers for 30 ms
+            gc.freeze()  # what is there now stays; a full collection would stop answers for 70 ms
         else:
             self._settling = asyncio.get_running_loop().call_later(PROBATION_S, self._settle)
 
