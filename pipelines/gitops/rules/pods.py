@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.gitops.findings import Finding
 from pipelines.gitops.quantities import MIB, amount, is_quantity, memory_bytes
-from pipelines.gitops.tree import Rendered, Tree, kind_of, name_of
+from pipelines.gitops.tree import Rendered, Tree, documents_of, kind_of, name_of
 from pipelines.gitops.workloads import Workload, executor_containers, workloads_in
 
 # EKS leaves this much of 1 GiB to pods: 299 MiB are kube-reserved and 100 MiB kept for eviction (POD_OPTIMIZATION.md).
@@ -13,6 +13,8 @@ T3_MICRO_ALLOCATABLE_MIB = 548
 T3_MICRO_DAEMONS_MIB = 128
 """kept for aws-node, kube-proxy and ebs-csi-node: a reserve that we chose, not a measurement"""
 SERVING = "inference"
+PRIORITIES = {"system-cluster-critical", "system-node-critical"}
+"""those that every cluster has"""
 
 
 def check_pods(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
@@ -23,6 +25,20 @@ def check_pods(tree: Tree, rendered: Rendered) -> Iterator[Finding]:
         yield from _in_memory(file, workload)
         yield from _probes(file, workload)
         yield from _limit_range(file, rendered, workload)
+        yield from _priority(tree, rendered, file, workload)
+
+
+def _priority(tree: Tree, rendered: Rendered, file: str, workload: Workload) -> Iterator[Finding]:
+    """Check that a PriorityClass is there: the Deployment is taken without it, and each of its pods refused."""
+    for field in ("priorityClassName", "podPriorityClassName"):
+        name = str(workload.pod.get(field) or "")
+        if not name or name in PRIORITIES or rendered.find("PriorityClass", name):
+            continue
+        files = (path for path in tree.yaml_files if "PriorityClass" in path.read_text(encoding="utf-8"))
+        written = {name_of(one) for path in files for one in documents_of(path) if kind_of(one) == "PriorityClass"}
+        if name not in written:
+            what = f"names PriorityClass {name}, which is in no file: no pod is ever made"
+            yield Finding(file, f"{workload.path}.{field}", what, "add a PriorityClass of that name, or leave it out")
 
 
 def _resources(file: str, workload: Workload) -> Iterator[Finding]:

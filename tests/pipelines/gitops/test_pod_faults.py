@@ -4,11 +4,42 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.gitops.trees import CONTAINER, DEPLOYMENT, INFERENCE, SERVING, Fault, assert_found, edit, edited
+from pipelines.gitops.rules.pods import check_pods
+from pipelines.gitops.tree import Document, Rendered, Tree
+from tests.pipelines.gitops.trees import (
+    CONTAINER,
+    DEPLOYMENT,
+    GITOPS,
+    INFERENCE,
+    PIPELINE,
+    SERVING,
+    TEMPLATE,
+    WORKFLOW,
+    Fault,
+    assert_found,
+    edit,
+    edited,
+)
 
 LARGER = f"{INFERENCE}/components/larger-nodes"
 
 FAULTS = {
+    "priority that nobody defines": Fault(
+        edited(DEPLOYMENT, lambda d: d[0]["spec"]["template"]["spec"].update(priorityClassName="urgent")),
+        SERVING,
+        DEPLOYMENT,
+        "Deployment/ml-recommendation-inference.spec.template.spec.priorityClassName",
+        "names PriorityClass urgent, which is in no file: no pod is ever made",
+        "add a PriorityClass",
+    ),
+    "priority of a run's pods that nobody defines": Fault(
+        edit(WORKFLOW, "  podGC:", "  podPriorityClassName: urgent\n  podGC:"),
+        PIPELINE,
+        WORKFLOW,
+        f"{TEMPLATE}[ingest].podPriorityClassName",
+        "names PriorityClass urgent",
+        "add a PriorityClass",
+    ),
     "limit beyond the range of the namespace": Fault(
         edit(f"{INFERENCE}/base/quota.yaml", "memory: 512Mi", "memory: 256Mi"),
         SERVING,
@@ -273,3 +304,12 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_fault_is_found(fault: Fault, tmp_path: Path) -> None:
     assert_found(fault, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["system-cluster-critical", "ours"])
+def test_priority_that_is_there_is_taken(name: str, tmp_path: Path) -> None:
+    spec = {"priorityClassName": name, "containers": []}
+    pod: Document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": spec}
+    ours: Document = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "ours"}}
+    found = list(check_pods(Tree(GITOPS), Rendered(tmp_path, {}, [pod, ours])))
+    assert not [finding for finding in found if "priority" in finding.field]
