@@ -41,6 +41,7 @@ from pipelines.gitops.rules.networks import check_networks
 from pipelines.gitops.rules.pods import check_pods
 from pipelines.gitops.rules.quotas import check_quotas
 from pipelines.gitops.rules.references import check_references, check_stores
+from pipelines.gitops.rules.refusals import check_refusals
 from pipelines.gitops.rules.restricted import check_restricted
 from pipelines.gitops.rules.scaling import check_scaling
 from pipelines.gitops.rules.secrets import check_files, check_secrets
@@ -64,6 +65,7 @@ RULES = (
     check_images,
     check_pods,
     check_quotas,
+    check_refusals,
     check_restricted,
     check_scaling,
     check_networks,
