@@ -58,3 +58,7 @@ class RequestRefused(Exception):
         self.status = status
         self.code = code
         self.message = message
+
+
+INTERNAL = (500, "internal", "the request failed; the log has it under this request_id")
+"""What a fault of ours looks like from outside."""

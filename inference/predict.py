@@ -8,17 +8,19 @@ import orjson
 
 from inference.batching import Batcher
 from inference.challenger import Challenger
-from inference.errors import RequestRefused
+from inference.errors import INTERNAL, RequestRefused
 from inference.fields import invalid
 from inference.parsing import Bulk, parse_predict, read_explain
 from inference.request import Recommendation, Request
 from inference.swap import Live
-from inference.telemetry import Metrics
+from inference.telemetry import Metrics, get_logger
 
 # So many of a bulk wait for the graph at once, so that single requests get their turns between them.
 BULK_STEP = 32
 EXPLAINED_BULK_STEP = 4  # reasons cost some milliseconds each
 MAX_EXPLAINED = 32  # a quarter of a second with top_k 100
+
+log = get_logger()
 
 
 class Predictor:
@@ -80,11 +82,12 @@ class Predictor:
                     answers.append(answer_document(entry, result[0], result[1].manifest.version))
                     continue
                 if not isinstance(result, RequestRefused):
-                    raise result if isinstance(result, BaseException) else AssertionError(result)
+                    log.error("predict_failed", request_id=request_id, exc_info=result)
+                    result = RequestRefused(*INTERNAL)
                 refusals.append(result)
                 error = {"code": result.code, "message": result.message, "request_id": request_id}
                 answers.append({"error": error})
-        if len(refusals) == len(entries) and {refusal.status for refusal in refusals} <= {429, 503}:
+        if len(refusals) == len(entries) and {refusal.status for refusal in refusals} <= {429, 500, 503}:
             raise refusals[0]
         return {"answers": answers, "count": len(answers), "n_errors": len(refusals)}
 

@@ -167,5 +167,9 @@ class Service:
 
         # HEAD is GET without the body, which the protocol leaves out; FastAPI's routes know only what they name.
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-        await self._app(asked, receive, send_with_id)
+        try:
+            await self._app(asked, receive, send_with_id)
+        except Exception:  # answered with 500 already; raised on, nobody would count it
+            log.exception("request_failed", request_id=request_id)
+            return 500
         return status

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import orjson
 
 from inference.batching import Batcher
-from inference.errors import RequestRefused
+from inference.errors import INTERNAL, RequestRefused
 from inference.parsing import parse_predict
 from inference.predict import answer_document
 from inference.request import Recommendation, Request
@@ -139,8 +139,7 @@ class ShortWay:
         """Write a refusal in the envelope; what is none is a fault of ours, and logged."""
         if not isinstance(error, RequestRefused):
             log.error("predict_failed", request_id=exchange.request_id, exc_info=error)
-            message = "the request failed; the log has it under this request_id"
-            error = RequestRefused(500, "internal", message)
+            error = RequestRefused(*INTERNAL)
         payload = error_body(error.code, error.message, exchange.request_id)
         self._send(exchange, error.status, payload, {"code": error.code})
 

@@ -12,6 +12,7 @@ import pytest
 
 from inference.page import PAGE, page_policy
 from tests.inference.conftest import Server
+from tests.inference.test_server import StartServer, metric
 from tests.inference.tiny_bundle import article_id, customer_id
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -174,3 +175,28 @@ def test_a_server_with_tokens_is_shown_once_a_token_is_given(
     assert page.is_hidden("#login")
     assert page.is_hidden("#problem")
     page.close()
+
+
+def test_a_cache_that_is_cleaned_up_under_the_server_leaves_the_page_and_the_documentation(
+    start_server: StartServer, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    server = start_server(MODEL_URI=str(tiny_bundle))
+    server.wait_for_version("v1")
+    shutil.rmtree(tmp_path / "cache")
+    assert server.get("/customers/sample").json() == {"customers": []}
+    paths = ("/", "/docs", "/openapi.json", "/articles?q=article", "/shop", "/shift", "/metrics")
+    assert {path: server.get(path).status_code for path in paths} == dict.fromkeys(paths, 200)
+
+
+def test_a_route_that_fails_is_counted_and_logged_under_its_request_id(
+    start_server: StartServer, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    server = start_server(MODEL_URI=str(tiny_bundle))
+    server.wait_for_version("v1")
+    (golden,) = (tmp_path / "cache").rglob("golden.json")
+    golden.write_text("{")
+    answer = httpx.get(f"{server.url}/customers/sample", headers={"X-Request-ID": "broken"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+    assert metric(server, "http_requests_total", route="/customers/sample", status="500") == 1
+    assert [line["request_id"] for line in server.events("request_failed")] == ["broken"]
+    assert [line["status"] for line in server.events("request") if line["request_id"] == "broken"] == [500]

@@ -74,6 +74,20 @@ def test_a_model_that_fails_in_use_is_rolled_back_and_not_tried_again(
     assert server.get("/healthz").json()["last_refusal"] is None
 
 
+def test_a_customer_who_breaks_the_graph_fails_no_other_of_a_bulk(start_server: StartServer, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "v2", version="v2")
+    break_for_long_histories(tmp_path / "v2", "v2")
+    server = start_server(MODEL_URI=str(tmp_path / "v2"))
+    server.wait_for_version("v2")
+    answer = server.predict({"customers": [{"top_k": 2}, LONG, {"top_k": 3}]}, **{"X-Request-ID": "bulk"})
+    assert answer.status_code == 200
+    first, broken, last = answer.json()["answers"]
+    assert (first["count"], last["count"], answer.json()["n_errors"]) == (2, 3, 1)
+    assert (broken["error"]["code"], broken["error"]["request_id"]) == ("internal", "bulk")
+    assert [line["request_id"] for line in server.events("predict_failed")] == ["bulk"]
+    assert server.predict({"customers": [LONG, LONG]}).status_code == 500
+
+
 def test_a_model_that_does_not_fit_beside_the_one_that_answers_is_refused(registry: Path, tmp_path: Path) -> None:
     free_bytes = 200 * MIB
     swap = Swap(
