@@ -94,7 +94,9 @@ def _listen(settings: Settings, port: int, name: str) -> socket.socket:
         family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
         return socket.create_server((settings.api_host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)  # create_server adds the address to its own
+        # create_server adds the address to its words; a name that is not found has a number that only they explain.
+        is_known = error.errno is not None and error.errno > 0
+        reason = os.strerror(error.errno or 0) if is_known else str(error.strerror or error).partition(" (while")[0]
         raise SettingsInvalid(
             f"API_HOST={settings.api_host} {name}={port}: cannot listen there ({reason}); "
             "take another port, or 0 for a free one"

@@ -112,7 +112,7 @@ def create_app(
             await following
 
     async def follow() -> None:
-        await book.check()  # before the first model: what is blocked is not answered even once
+        await book.try_check()  # before the first model: what is blocked is not answered even once
         async with asyncio.TaskGroup() as group:
             group.create_task(swap.follow())
             group.create_task(book.follow(model_poll_seconds))

@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from inference.errors import BundleError
 from inference.manifest import MANIFEST_NAME, Manifest, parse_manifest
@@ -65,10 +64,12 @@ def missing_bytes(folder: Path, manifest: Manifest) -> int:
     return max(0, needed - shutil.disk_usage(folder).free)
 
 
-def note_champion(folder: Path, facts: dict[str, Any]) -> None:
-    """Remember the champion that was good, for a restart without the registry."""
+def note_champion(folder: Path, fingerprint: str, bundle: Path) -> None:
+    """Remember the champion that answers, for a restart without the registry; a bundle served in place is not ours."""
+    if bundle.parent != folder:
+        return
     partial = folder / f".{CHAMPION_NAME}-{os.getpid()}"
-    partial.write_text(json.dumps(facts))
+    partial.write_text(json.dumps({"fingerprint": fingerprint, "folder": bundle.name}))
     partial.replace(folder / CHAMPION_NAME)
 
 
@@ -102,10 +103,11 @@ def remove_dead(folder: Path) -> None:
 
 
 def prune(folder: Path, kept: Path) -> None:
-    """Remove all but `kept` and the newest others, and what dead fetches left."""
+    """Remove all but `kept`, the last good one and the newest others, and what dead fetches left."""
+    good = last_champion(folder)  # however many came after it: a bundle that verifies may still fail when it is loaded
     folders = [path for path in folder.iterdir() if path.is_dir() and path != kept]
     bundles = [path for path in folders if not path.name.startswith(PARTIAL_PREFIX)]
-    bundles.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    bundles.sort(key=lambda path: (good is not None and path == good[1], path.stat().st_mtime), reverse=True)
     for path in bundles[N_CACHED_BUNDLES - 1 :]:
         shutil.rmtree(path, ignore_errors=True)
     remove_dead(folder)

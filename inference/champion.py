@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from inference.cache import CHAMPION_NAME, last_champion, registry_folder
+from inference.cache import CHAMPION_NAME, last_champion, note_champion, registry_folder
 from inference.errors import BundleError, FetchFailed, ManifestInvalid
 from inference.manifest import MANIFEST_NAME, SAFE_NAME
 from inference.origin import FolderOrigin
@@ -40,6 +40,14 @@ class Source(Protocol):
         """
         ...
 
+    def note_good(self, fingerprint: str, folder: Path) -> None:
+        """Remember a bundle that answers; OSError when that cannot be written down."""
+        ...
+
+    def last_good(self) -> Champion | None:
+        """Give the bundle that answered last, now or in an earlier run, if it is still there."""
+        ...
+
 
 def open_source(uri: str, cache: Path) -> Source:
     """Tell by its form what MODEL_URI names."""
@@ -66,12 +74,28 @@ def fingerprint_of(champion: bytes, state: str) -> str:
     return hashlib.sha256(champion + b"\0" + state.encode()).hexdigest()[:16]
 
 
-class Folder:
-    """A bundle folder, or a registry folder; asked in place, copied by a short-lived process when it is new."""
+class _Cached:
+    """What is remembered of a registry, whatever kind it is."""
 
     def __init__(self, uri: str, cache: Path) -> None:
         self._uri = uri
         self._cache = cache
+
+    def note_good(self, fingerprint: str, folder: Path) -> None:
+        """Remember a bundle that answers; OSError when that cannot be written down."""
+        note_champion(registry_folder(self._cache, self._uri), fingerprint, folder)
+
+    def last_good(self) -> Champion | None:
+        """Give the bundle that answered last, now or in an earlier run, if it is still there."""
+        remembered = last_champion(registry_folder(self._cache, self._uri))
+        return Champion(*remembered, is_remembered=True) if remembered is not None else None
+
+
+class Folder(_Cached):
+    """A bundle folder, or a registry folder; asked in place, copied by a short-lived process when it is new."""
+
+    def __init__(self, uri: str, cache: Path) -> None:
+        super().__init__(uri, cache)
         self._origin = FolderOrigin(Path(uri.removeprefix("file://")))
         self._is_first = True
 
@@ -80,7 +104,7 @@ class Folder:
         is_first, self._is_first = self._is_first, False
         if not is_first:
             return await self._look(known)
-        remembered = last_champion(registry_folder(self._cache, self._uri))
+        remembered = self.last_good()
         try:
             champion = await self._look(known)
         except (FetchFailed, BundleError):
@@ -89,7 +113,7 @@ class Folder:
         else:
             if champion.refusal is None or remembered is None:
                 return champion
-        return Champion(*remembered, is_remembered=True)
+        return remembered
 
     async def _look(self, known: Collection[str]) -> Champion:
         """Read champion.json and look at the manifest."""
@@ -107,7 +131,7 @@ class Folder:
         return champion
 
 
-class S3Registry:
+class S3Registry(_Cached):
     """A registry in S3, fetched by a short-lived process and polled through a URL that it signed.
 
     boto3 costs 25 MiB and half a second of processor time each time it starts, so it is started only when there is
@@ -115,8 +139,7 @@ class S3Registry:
     """
 
     def __init__(self, uri: str, cache: Path) -> None:
-        self._uri = uri
-        self._cache = cache
+        super().__init__(uri, cache)
         self._found: Champion | None = None
         self._poll_url = self._etag = ""
         self._is_first = True
@@ -125,9 +148,9 @@ class S3Registry:
         """Give the cached champion at first, then what S3 says."""
         if self._is_first:
             self._is_first = False
-            remembered = last_champion(registry_folder(self._cache, self._uri))
+            remembered = self.last_good()
             if remembered is not None:
-                return Champion(*remembered, is_remembered=True)
+                return remembered
         if self._found is not None and self._found.fingerprint in known and await self._is_unchanged():
             return Champion(self._found.fingerprint)
         self._poll_url = ""

@@ -26,7 +26,6 @@ from inference.cache import (
     is_verified,
     mark_verified,
     missing_bytes,
-    note_champion,
     prune,
     registry_folder,
     remove_dead,
@@ -93,7 +92,6 @@ def _fetch(origin: Origin, cache: Path, known: Sequence[str]) -> dict[str, Any]:
         return {"fingerprint": fingerprint, "refused": _facts(error)}
     if bundle is None:
         return {"fingerprint": fingerprint, "folder": origin.where(prefix.rstrip("/")), "in_place": True}
-    note_champion(cache, {"fingerprint": fingerprint, "folder": bundle.name})
     prune(cache, bundle)
     return {"fingerprint": fingerprint, "folder": str(bundle)}
 

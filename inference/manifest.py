@@ -80,6 +80,14 @@ class Manifest(BaseModel):
         return json.dumps(document, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def has_manifest(folder: Path) -> bool:
+    """Say whether a folder is a bundle; False too when it may not be looked at, which reading it will explain."""
+    try:
+        return (folder / MANIFEST_NAME).is_file()
+    except OSError:  # is_file() itself forgives only a path that leads nowhere
+        return False
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read and check manifest.json alone; the files that it names are not looked at."""
     path = folder / MANIFEST_NAME

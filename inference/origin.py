@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from inference.errors import FetchFailed, FileDamaged
-from inference.manifest import MANIFEST_NAME
+from inference.manifest import MANIFEST_NAME, has_manifest
 
 CHUNK_BYTES = 8 << 20
 
@@ -47,7 +47,7 @@ class FolderOrigin:
 
     def is_bundle(self) -> bool:
         """Say whether the folder holds a manifest."""
-        return (self._root / MANIFEST_NAME).is_file()
+        return has_manifest(self._root)
 
     def where(self, name: str) -> str:
         """Give the path."""

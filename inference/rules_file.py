@@ -18,6 +18,7 @@ from inference.allowed import fit_rules
 from inference.cache import registry_folder
 from inference.engine import Engine
 from inference.errors import FetchFailed
+from inference.manifest import has_manifest
 from inference.rules import MAX_RULES_BYTES, RulesInvalid, RulesVersion, parse_rules
 from inference.signed_poll import poll
 from inference.telemetry import get_logger
@@ -112,7 +113,7 @@ def open_rules(uri: str | None, model_uri: str) -> RulesSource | None:
         if model_uri.startswith("s3://"):
             return None
         folder = Path(model_uri.removeprefix("file://"))
-        return RulesFile((folder.parent if (folder / "manifest.json").is_file() else folder) / RULES_NAME)
+        return RulesFile((folder.parent if has_manifest(folder) else folder) / RULES_NAME)
     return RulesObject(uri) if uri.startswith("s3://") else RulesFile(Path(uri.removeprefix("file://")))
 
 
@@ -168,11 +169,15 @@ class RulesBook:
     async def follow(self, poll_seconds: float) -> None:
         """Look for changed rules for ever."""
         while True:
-            try:
-                await self.check()
-            except Exception as error:  # a fault in following must not end following
-                self._say("rules_check_failed", f"{type(error).__name__}: {error}")
+            await self.try_check()
             await asyncio.sleep(poll_seconds)
+
+    async def try_check(self) -> None:
+        """Look once; a fault of ours is reported and must not end following."""
+        try:
+            await self.check()
+        except Exception as error:
+            self._say("rules_check_failed", f"{type(error).__name__}: {error}")
 
     async def check(self) -> None:
         """Look once."""

@@ -1,16 +1,36 @@
 """Settings of the server, from the environment."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inference.errors import SettingsInvalid
 
+PathOrText = TypeVar("PathOrText", Path, str)
+
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
+
+
+def _address(value: str) -> str:
+    """Take a path, file://PATH or s3://BUCKET/…: anything else would be looked for as a folder, and never be found."""
+    scheme, separator, rest = value.partition("://")
+    if separator and (scheme not in ("file", "s3") or not rest.strip("/")):
+        raise ValueError("expected a path, or s3://BUCKET/…")
+    return value
+
+
+def _named(value: PathOrText) -> PathOrText:
+    """Refuse bytes that are not UTF-8: no log line could name them."""
+    str(value).encode()
+    return value
+
+
+Address = Annotated[str, AfterValidator(_named), AfterValidator(_address)]
+File = Annotated[Path, AfterValidator(_named)]
 
 
 class Settings(BaseSettings):
@@ -27,16 +47,16 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0.0
     """After SIGTERM, time for those who send requests to learn of the end while all goes on; /healthz is 503."""
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)] = "info"
-    model_uri: str = "./lake/registry"
+    model_uri: Address = "./lake/registry"
     """A bundle folder, or a registry (a folder or s3://bucket/prefix/registry) whose champion is followed."""
     model_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
-    model_cache: Path = Path("/tmp/fashion-bundles")
+    model_cache: File = Path("/tmp/fashion-bundles")
     """Where bundles are copied to; needs room for three."""
-    rules_uri: str | None = None
+    rules_uri: Address | None = None
     """A rules file, here or in S3; without it rules.json in the registry's folder, or beside the bundle's, if any."""
-    api_tokens_file: Path | None = None
+    api_tokens_file: File | None = None
     """Lines of name:sha256; when set, everything but health, documentation and the page itself needs a token."""
-    challenger_uri: str | None = None
+    challenger_uri: Address | None = None
     """As MODEL_URI: a second model, loaded when memory allows."""
     challenger_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the customers whom the challenger answers, always the same ones."""
@@ -55,5 +75,8 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        faults = [f"{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
+        faults = [
+            f"{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
         raise SettingsInvalid("; ".join(faults)) from error

@@ -165,6 +165,7 @@ class Swap:
         self.current, self._previous = previous, None
         self._metrics.swapped(previous.manifest, outcome="rolled_back")
         self._say("model_rolled_back", reason)
+        self._note_good(previous)  # a hundred bytes, once: it is the one to keep
 
     async def _try(self, champion: Champion) -> None:
         await self._let_go()  # three models need more memory than two
@@ -178,14 +179,19 @@ class Swap:
                 live = await asyncio.to_thread(self._load, champion)
         except BundleError as error:
             self._refuse(champion.fingerprint, error)
+            await self._fall_back()
             return
         finally:
             sys.setswitchinterval(switch_interval_s)
         previous, self.current = self.current, live
         self._previous = previous
-        self._refused.clear()
-        self.reason = champion.warning or ""
+        if not champion.is_remembered:
+            self._refused.clear()
+            self.reason = champion.warning or ""
+        elif not self._refused:
+            self.reason = ""
         self._metrics.swapped(live.manifest)
+        await asyncio.to_thread(self._note_good, live)
         log.info(
             "model_swapped",
             role=self._role,
@@ -199,6 +205,18 @@ class Swap:
             gc.freeze()  # what is there now stays; a full collection would stop answers for 70 ms
         else:
             self._settling = asyncio.get_running_loop().call_later(PROBATION_S, self._settle)
+
+    async def _fall_back(self) -> None:
+        """Answer with the model of an earlier run when there is no other: the registry's was refused on its trial."""
+        last = self._source.last_good() if self.current is None else None
+        if last is not None and last.fingerprint not in self._refused:
+            await self._try(last)
+
+    def _note_good(self, live: Live) -> None:
+        try:
+            self._source.note_good(live.fingerprint, live.engine.bundle.folder)
+        except OSError as error:
+            log.warning("champion_not_noted", reason=f"{error.filename}: {error.strerror}")
 
     def _settle(self) -> None:
         self._letting_go = asyncio.get_running_loop().create_task(self._let_go())

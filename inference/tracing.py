@@ -31,8 +31,11 @@ class Tracing:
             message = f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but {error.name} is missing"
             raise SettingsInvalid(f"{message}; install fashion-recommender[tracing], or unset it") from error
         os.environ.setdefault("OTEL_SERVICE_NAME", NAME)
-        provider = TracerProvider(resource=Resource.create())  # sends what is left when the process ends
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        try:
+            provider = TracerProvider(resource=Resource.create())  # sends what is left when the process ends
+            provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        except ValueError as error:
+            raise SettingsInvalid(f"one of the variables OTEL_… is refused by OpenTelemetry: {error}") from error
         self._tracer = provider.get_tracer(NAME)
         self._propagator = TraceContextTextMapPropagator()
         self._kind, self._error = SpanKind.SERVER, StatusCode.ERROR

@@ -151,15 +151,17 @@ def test_the_cache_keeps_the_champion_and_the_one_before(registry: Registry, tmp
         registry.promote(version)
         fetch(registry.uri)
     cache = registry_folder(tmp_path / "cache", registry.uri)
-    assert {path.name.split("-")[0] for path in cache.iterdir()} == {"champion.json", "v2", "v3"}
+    assert {path.name.split("-")[0] for path in cache.iterdir()} == {"v2", "v3"}
 
 
 def test_with_s3_gone_a_restart_answers_from_the_cache(
-    registry: Registry, fetch: Fetch, start_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+    registry: Registry, start_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.publish("v1")
     registry.promote("v1")
-    fetch(registry.uri)
+    first = start_server(MODEL_URI=registry.uri)
+    first.wait_for_version("v1")
+    first.stop()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     server = start_server(MODEL_URI=registry.uri)
     server.wait_for_version("v1")

@@ -114,6 +114,40 @@ def test_a_model_that_does_not_fit_beside_the_one_that_answers_is_refused(regist
     asyncio.run(follow())
 
 
+def break_certificate(registry: Path, version: str) -> None:
+    """Make a bundle that verifies, and answers its golden requests otherwise than training recorded."""
+    folder = registry / "bundles" / version
+    write_bundle(folder, version=version)
+    cases = json.loads((folder / "golden.json").read_bytes())
+    for case in cases:
+        case["recommendations"] = ["0000000000"]
+    (folder / "golden.json").write_text(json.dumps(cases))
+    seal_bundle(folder, FACTS | {"version": version, "signals": ["all"]})
+
+
+def test_champions_refused_on_their_trial_push_nothing_out_of_the_cache_and_a_restart_answers_from_it(
+    start_server: StartServer, registry: Path, tmp_path: Path
+) -> None:
+    server = start_server(MODEL_URI=str(registry))
+    server.wait_for_version("v1")
+
+    def wait_for_refusals(n_refusals: int) -> None:
+        server.wait_for(lambda: len(server.events("champion_refused")) == n_refusals, f"{n_refusals} refusals")
+
+    for n_refusals, version in enumerate(("v3", "v4", "v5"), 1):
+        break_certificate(registry, version)
+        promote(registry, version)
+        wait_for_refusals(n_refusals)
+    server.stop()
+    again = start_server(MODEL_URI=str(registry), MODEL_CACHE=str(tmp_path / "cache"))
+    again.wait_for_version("v1")
+    again.wait_for(lambda: "answers share" in (again.get("/healthz").json()["last_refusal"] or ""), "why")
+    assert len(again.events("champion_refused")) == 1
+    promote(registry, "v2")
+    again.wait_for_version("v2")
+    assert again.get("/healthz").json()["last_refusal"] is None
+
+
 def test_a_lake_that_is_truncated_under_the_server_changes_nothing(
     start_server: StartServer, registry: Path, tmp_path: Path
 ) -> None:
@@ -169,7 +203,7 @@ def test_what_dead_fetches_left_is_removed_whatever_its_number_and_what_live_one
     lock = cache.hold(folder / ".partial-live")
     found = fetch_champion(str(registry), tmp_path / "cache", [])
     os.close(lock)
-    assert {path.name for path in folder.iterdir()} == {".partial-live", "champion.json", Path(found["folder"]).name}
+    assert {path.name for path in folder.iterdir()} == {".partial-live", Path(found["folder"]).name}
 
 
 def test_without_room_for_a_copy_a_folder_is_verified_and_served_in_place(

@@ -291,6 +291,9 @@ def test_many_clients_at_once_are_answered_in_batches(server: Server) -> None:
     [
         ({"API_PORT": "http", "MODEL_POLL_SECONDS": "0"}, r"API_PORT='http': .*; MODEL_POLL_SECONDS='0': "),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL='loud': Input should be 'debug', 'info'"),
+        ({"MODEL_URI": "http://shop/lake"}, r"MODEL_URI='http://shop/lake': expected a path, or s3://BUCKET/"),
+        ({"RULES_URI": "s3://"}, r"RULES_URI='s3://': expected a path, or s3://BUCKET/"),
+        ({"MODEL_CACHE": "/tmp/\udcff"}, r"MODEL_CACHE=.*udcff.*: 'utf-8' codec can't encode"),
         ({"ACCESS_LOG_SHARE": "2"}, "ACCESS_LOG_SHARE='2': Input should be less than or equal to 1"),
     ],
 )
@@ -312,3 +315,28 @@ def test_a_port_that_is_taken_ends_with_2_and_without_a_traceback(server: Server
         f"error: API_HOST=127.0.0.1 API_PORT={port}: cannot listen there (Address already in use); "
         "take another port, or 0 for a free one\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"API_HOST": "shop..invalid"}, "API_HOST=shop..invalid API_PORT=0: cannot listen there (Name or service not"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_BSP_MAX_QUEUE_SIZE": "-1"},
+            "one of the variables OTEL_… is refused by OpenTelemetry: max_queue_size must be a positive integer",
+        ),
+    ],
+)
+def test_what_only_shows_at_the_start_ends_with_2_and_one_line_too(environment: dict[str, str], message: str) -> None:
+    environment = os.environ | {"API_HOST": "127.0.0.1", "API_PORT": "0"} | environment
+    result = subprocess.run([sys.executable, "-m", "inference"], env=environment, capture_output=True, text=True)
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 2
+    assert line.startswith(f"error: {message}")
+
+
+def test_a_folder_that_may_not_be_looked_at_is_reported_and_does_not_end_the_server(start_server: StartServer) -> None:
+    server = start_server(MODEL_URI="/" + "long" * 100)  # as without permission: an error that is not "no such file"
+    server.wait_for(lambda: "File name too long; see to its permissions" in server.get("/healthz").text, "why")
+    assert server.get("/healthz").status_code == 503
+    assert server.get("/livez").status_code == 200
