@@ -129,7 +129,7 @@ def main(
     trials: Annotated[int, typer.Option(min=1, help="Parameters to try besides the given ones.")] = 30,
     hyperparameters: Annotated[str, typer.Option(help="JSON object of what is not searched, or starts it.")] = "{}",
 ) -> None:
-    """Search hyperparameters; the last line on stdout is the JSON for --hyperparameters of a run."""
+    """Search hyperparameters; the last line on stdout is the JSON for a run's `-p hyperparameters=…`."""
     given = parse_hyperparameters(hyperparameters)
     set_up_torch()
     opened = open_lake(lake_uri(lake))
