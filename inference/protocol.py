@@ -262,7 +262,10 @@ class Connection(HttpToolsProtocol):
         if not exchange.keep_alive:
             content.append(b"connection: close\r\n")
         content += (b"\r\n", payload)
-        self.transport.write(b"".join(content))
+        try:
+            self.transport.write(b"".join(content))
+        except RuntimeError:  # reset, and closed by uvloop before connection_lost() said so
+            return
         if not exchange.keep_alive:
             self.transport.close()
         self.on_response_complete()

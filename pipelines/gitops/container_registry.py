@@ -53,6 +53,9 @@ def _authorization(host: str) -> dict[str, str]:
         client = boto3.client("ecr", region_name=match["region"])
         token = client.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     except (BotoCoreError, ClientError) as error:
-        raise UsageError(f"AWS gives no login for {host} ({error}); set AWS_PROFILE for your account, which `make gitops-configure` writes") from error
+        raise UsageError(
+            f"AWS gives no login for {host} ({error}); set AWS_PROFILE, and see that {host} is your own: "
+            "`make gitops-configure` writes it"
+        ) from error
     base64.b64decode(token, validate=True)
     return {"Authorization": f"Basic {token}"}

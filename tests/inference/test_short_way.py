@@ -4,12 +4,16 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
+import uvicorn
+import uvloop
 
 from inference.batching import MAX_BATCH, MAX_WAIT_S, MAX_WAITING, PACE_HOLDS_S, Batcher
 from inference.engine import Recommendation, Request
 from inference.errors import RequestRefused
+from inference.protocol import Connection, ConnectionState
 from inference.short_way import Exchange, ShortWay
 from inference.swap import Live
 from inference.telemetry import Metrics
@@ -148,3 +152,29 @@ def test_a_slow_processor_shortens_the_queue_until_it_is_fast_again(live: Live) 
         assert await flood(0.001) == MAX_WAITING
 
     asyncio.run(run())
+
+
+def test_an_answer_to_a_connection_that_was_just_reset_is_dropped_without_a_word() -> None:
+    async def answer_too_late() -> None:
+        connections: list[Connection] = []
+
+        def connect_back() -> Connection:
+            state = ConnectionState(lambda *_: None, None, None)
+            connections.append(Connection(uvicorn.Config(lambda: None, loop="uvloop"), state, {}))
+            return connections[-1]
+
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(connect_back, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+        while not connections:
+            await asyncio.sleep(0.01)
+        connection = connections[0]
+        connection.transport.abort()
+        await asyncio.sleep(0.05)
+        writer.close()
+        listening.close()
+        exchange = Exchange(cast(ShortWay, None), connection)  # knows of no end yet
+        connection.reply(exchange, 200, [], b"{}")
+        assert exchange.response_complete
+
+    uvloop.run(answer_too_late())
