@@ -151,9 +151,9 @@ def test_a_place_where_no_folder_can_be_made_is_named(place: str) -> None:
 
 def test_folders_go_with_their_last_file(tmp_path: Path) -> None:
     lake = open_lake(str(tmp_path))
-    lake.write_bytes("checkpoints/work/a", b"x")
+    lake.write_bytes("checkpoints/fit/a", b"x")
     lake.write_bytes("checkpoints/b", b"x")
-    lake.delete("checkpoints/work/a")
+    lake.delete("checkpoints/fit/a")
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["b"]
     lake.delete("checkpoints/b")
     assert not (tmp_path / "checkpoints").exists()
