@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
@@ -116,7 +116,10 @@ PARAMETERS: tuple[Parameter, ...] = (
         check=_is_count(1),
     ),
     Parameter(
-        name="hyperparameters", default="{}", description="A JSON object for the trainer.", check=_is_json_object
+        name="hyperparameters",
+        default="{}",
+        description="A JSON object for the trainer; python -m pipelines.recommender.hyperparameters lists its names.",
+        check=_is_json_object,
     ),
     Parameter(
         name="model-version",
@@ -131,6 +134,15 @@ PARAMETERS: tuple[Parameter, ...] = (
         check=_is_count(0),
     ),
 )
+
+
+def described(without: Collection[str], parameters: Sequence[Parameter] = PARAMETERS) -> str:
+    """Say what `-p` takes that has no option of its own, for a --help."""
+    return " ".join(
+        f"{parameter.name}={parameter.default}: {parameter.description.rstrip('.')}."
+        for parameter in parameters
+        if parameter.name not in without
+    )
 
 
 def finite_number(text: str) -> float | None:

@@ -49,9 +49,15 @@ def _line(record: RunRecord, step: StepRecord) -> str:
     words = [record.run_id, f"{step.name}:", _status(step)]
     if step.seconds is not None:
         words.append(f"in {duration(step.seconds)}")
+    if step.peak_rss_bytes:
+        words.append(f"with {_memory(step)}")
     if step.message:
         words.append(f"({step.message})")
     return " ".join(words)
+
+
+def _memory(step: StepRecord) -> str:
+    return f"{step.peak_rss_bytes / 2**20:,.0f} MiB" if step.peak_rss_bytes else ""
 
 
 def _status(step: StepRecord) -> str:
@@ -70,7 +76,7 @@ def _table(record: RunRecord) -> Table:
             step.name,
             Text(_status(step), style=_COLOURS.get(step.status, "dim")),
             duration(step.elapsed_seconds(now)),
-            f"{step.peak_rss_bytes / 2**20:,.0f} MiB" if step.peak_rss_bytes else "",
+            _memory(step),
             Text(step.message, style="dim"),
         )
     return table

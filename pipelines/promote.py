@@ -148,6 +148,9 @@ def _promote(
         files = " ".join(str(file.relative_to(root.parent)) for file in edited)
         own = "; of the overlay itself, look at git diff first" if any(file in left for file in edited) else ""
         typer.echo(f"note: {root.name}/ had changes that are not committed; commit only: {files}{own}", err=True)
+    if not verify and (by_tag := [str(change.after) for change in changed if not change.after.digest]):
+        names = " and ".join(by_tag)
+        typer.echo(f"note: nobody asked the registry whether it has {names}; --verify does, and pins the digest", err=True)
     typer.echo(f"=== commit message\n{message}\n=== pull request\n{body}", nl=False)
 
 

@@ -22,6 +22,7 @@ from pipelines.parameters import (
     check_parameters,
     check_run_id,
     complete,
+    described,
     parse_assignments,
     refuse,
 )
@@ -35,6 +36,7 @@ from pipelines.workflow import CONFIG, TEMPLATE_NAME, workflow_template
 
 app = typer.Typer(add_completion=False)
 console = Console(stderr=True)
+OPTIONS = ("source", "lake", "cutoff-date", "horizon-days", "backtest")  # parameters with an option of their own
 
 
 @app.command()
@@ -44,11 +46,16 @@ def main(
     lake: Annotated[
         str | None, typer.Option(help="Folder or s3://bucket/prefix; default $S3_DATA_LAKE_BUCKET, locally ./lake.")
     ] = None,
-    cutoff_date: Annotated[str | None, typer.Option(help="First day that the model must not see.")] = None,
-    horizon_days: Annotated[str | None, typer.Option(help="Days in the label window.")] = None,
-    backtest: Annotated[str | None, typer.Option(help="Additional weekly cutoffs to evaluate on.")] = None,
+    cutoff_date: Annotated[
+        str | None, typer.Option(help="First day that the model must not see; default the last whole window's.")
+    ] = None,
+    horizon_days: Annotated[str | None, typer.Option(help="Days in the label window; default 7.")] = None,
+    backtest: Annotated[str | None, typer.Option(help="Additional weekly cutoffs to evaluate on; default 0.")] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", help="name=value of any workflow parameter; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "-p", "--parameter", metavar="name=value", help=f"Any of these, repeatable. {described(without=OPTIONS)}"
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="On Argo: wait for the end, exit with its outcome.")] = False,
     poll_seconds: Annotated[float, typer.Option(min=0.05, help="Pause between questions of --wait.")] = 5.0,

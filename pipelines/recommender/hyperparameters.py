@@ -7,10 +7,12 @@ import json
 from typing import Literal, Self
 
 import numpy as np
+import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.edge import run_app
 from pipelines.errors import UsageError
 from pipelines.recommender.interactions import Interactions
 
@@ -134,5 +136,14 @@ def parse_hyperparameters(text: str) -> Hyperparameters:
         raise UsageError("hyperparameters: " + "; ".join(problems)) from error
 
 
-if __name__ == "__main__":
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main() -> None:
+    """List the hyperparameters of a run, which are given as `-p hyperparameters='{"hidden": 16}'`."""
     Console().print(described())
+
+
+if __name__ == "__main__":
+    run_app(app)

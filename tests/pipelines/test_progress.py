@@ -44,7 +44,7 @@ def output(*, terminal: bool) -> str:
 
 def test_elsewhere_than_on_a_terminal_each_change_is_one_plain_line() -> None:
     assert output(terminal=False).splitlines() == [
-        "run-1 ingest: Succeeded, reused from run-0 in 0.2 s",
+        "run-1 ingest: Succeeded, reused from run-0 in 0.2 s with 50 MiB",
         "run-1 process: Running, attempt 2 (exit code 75; retry 1 of 3 in 30 s)",
     ]
 

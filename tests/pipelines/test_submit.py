@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from pipelines.errors import UsageError
+from pipelines.parameters import PARAMETERS
 from pipelines.submit import app, new_run_id
 
 
@@ -124,6 +125,13 @@ def test_failed_step_ends_the_command_with_its_code_log_and_last_words(tmp_path:
     log = Path(re.search(r"log: (\S+)", done.stderr)[1])  # type: ignore[index]
     assert "nothing-here" in log.read_text()
     assert log.is_relative_to(tmp_path / "lake/runs" / outcome["run_id"])
+
+
+def test_the_help_names_every_parameter_with_its_default() -> None:
+    shown = " ".join(submit("--help").stdout.replace("│", " ").split())
+    for parameter in PARAMETERS:
+        option = f"--{parameter.name} " in shown
+        assert option or f"{parameter.name}={parameter.default}: " in shown, parameter.name
 
 
 def test_wrong_use_exits_2_with_one_error_line(tmp_path: Path) -> None:
