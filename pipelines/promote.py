@@ -150,7 +150,7 @@ def _promote(
         typer.echo(f"note: {root.name}/ had changes that are not committed; commit only: {files}{own}", err=True)
     if not verify and (by_tag := [str(change.after) for change in changed if not change.after.digest]):
         names = " and ".join(by_tag)
-        typer.echo(f"note: nobody asked the registry whether it has {names}; --verify does, and pins the digest", err=True)
+        typer.echo(f"note: the registry was not asked for {names}; --verify asks, and pins the digest", err=True)
     typer.echo(f"=== commit message\n{message}\n=== pull request\n{body}", nl=False)
 
 

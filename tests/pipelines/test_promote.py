@@ -140,9 +140,9 @@ def test_production_gets_the_tags_and_digests_of_staging(root: Path, capsys: pyt
 
 def test_a_tag_that_nobody_looked_up_is_said_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image(root, "staging", "develop-1a2b3c4", "--app", "inference")
-    assert "note: nobody asked the registry whether it has inference:develop-1a2b3c4;" in capsys.readouterr().err
+    assert "note: the registry was not asked for inference:develop-1a2b3c4;" in capsys.readouterr().err
     image(root, "staging", "develop-1a2b3c4", "--app", "inference", "--digest", DIGEST)
-    assert "nobody asked" not in capsys.readouterr().err
+    assert "was not asked for" not in capsys.readouterr().err
 
 
 def test_a_tag_without_digest_takes_the_old_digest_out(root: Path) -> None:
