@@ -16,7 +16,7 @@ SLICE_TOLERANCE = 0.1
 """A slice may lose at most this share of the champion's map_at_12, beyond its noise."""
 WEAK = "weak evidence"
 """Begins the reason that says so."""
-MIN_SLICE_CUSTOMERS = 30
+MIN_CUSTOMERS = 30
 """The interval of fewer customers is narrower than their noise: that of a single one has no width at all."""
 
 
@@ -90,12 +90,18 @@ def decide(
         return Decision(False, [*reasons, objection])
     if champion is None:
         reasons.append(
-            "no champion yet: beating every baseline on average is enough, since some model must answer"
+            "no champion to beat: beating every baseline on average is enough, since some model must answer"
             if unproven
-            else "no champion yet: the baselines are the bar"
+            else "no champion to beat: the baselines are the bar"
         )
         return Decision(is_promoted, reasons)
-    if champion.difference.low > threshold:
+    if champion.difference.n < MIN_CUSTOMERS:
+        is_promoted = False
+        reasons.append(
+            f"only {champion.difference.n:,} customers bought in the label week: of fewer than {MIN_CUSTOMERS} no "
+            f"difference to champion {champion.name} can be told from noise; a longer horizon-days has more"
+        )
+    elif champion.difference.low > threshold:
         claim = (
             f"better than champion {champion.name} beyond the noise"
             if champion.difference.low > 0
@@ -109,7 +115,7 @@ def decide(
             f"and the lower bound must exceed METRIC_THRESHOLD = {threshold:g}"
         )
     for name, difference in champion.slice_differences.items():
-        if difference.n >= MIN_SLICE_CUSTOMERS and difference.high < -SLICE_TOLERANCE * champion.map_at_12:
+        if difference.n >= MIN_CUSTOMERS and difference.high < -SLICE_TOLERANCE * champion.map_at_12:
             is_promoted = False
             reasons.append(f"customers in slice {name!r} lose: {_words(difference)}")
     return Decision(is_promoted, reasons)

@@ -84,6 +84,8 @@ def main(
     if local:
         problems += _check_environment()
         refuse(problems)
+        if "source" not in given and given.get("data-version", "latest") == "latest":
+            console.print("no --source: taking a made-up shop's purchases", highlight=False)
         given["lake"] = load_settings(given.get("lake", "")).lake or "./lake"
         plan = plan_steps(workflow_template(), run_id=run_id, parameters=given, config=CONFIG, environ=os.environ)
         if dry_run:

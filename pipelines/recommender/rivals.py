@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,12 @@ from pipelines.recommender.signals import NOT_ALLOWED
 
 MODEL_NAME, ARTICLES_NAME = "model.onnx", "article_ids.npy"
 BATCH = 16
+
+
+def known_share(folder: Path, article_ids: Sequence[str]) -> float:
+    """Say how much of the catalogue of the model in `folder` is among these articles, from 0 to 1."""
+    own_ids = np.load(folder / ARTICLES_NAME, allow_pickle=False)
+    return float(np.isin(own_ids, np.array(article_ids, dtype=own_ids.dtype)).mean())
 
 
 def champion_outcome(

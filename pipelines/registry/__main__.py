@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Annotated
 
 import typer
@@ -29,7 +30,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the au
 
 @app.command("list")
 def list_command(lake: LakeOption = "") -> None:
-    """List all bundles, the newest last, the champion marked."""
+    """List all bundles, the newest data last and of the same data what was made last; the champion is marked."""
     opened = open_lake(lake_uri(lake))
     champion = read_champion(opened)
     versions = list_versions(opened)
@@ -43,16 +44,26 @@ def list_command(lake: LakeOption = "") -> None:
         except ArtefactError as error:
             typer.echo(f"left out: {error}", err=True)
     table = Table()
-    for name in ("", "version", "evaluated from", "trained through", "map_at_12", "best baseline", "parent"):
+    for name in (
+        "",
+        "version",
+        "trained through",
+        "made (UTC)",
+        "evaluated from",
+        "map_at_12",
+        "best baseline",
+        "parent",
+    ):
         table.add_column(name, overflow="fold")
-    for manifest in sorted(manifests, key=lambda manifest: by_age(opened, manifest)):
+    for (_, made_at, _), manifest in sorted(((by_age(opened, one), one) for one in manifests), key=itemgetter(0)):
         best = max((values.get("map_at_12") or 0.0 for values in manifest.baselines.values()), default=0.0)
         map_at_12 = manifest.metrics.get("map_at_12")
         table.add_row(
             "champion" if champion is not None and champion.version == manifest.version else "",
             manifest.version,
-            str(manifest.cutoff_date),
             str(manifest.trained_through),
+            f"{made_at.astimezone(UTC):%Y-%m-%d %H:%M}",
+            str(manifest.cutoff_date),
             "" if map_at_12 is None else f"{map_at_12:.4f}",
             f"{best:.4f}",
             manifest.parent or "",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inference.errors import BundleError
-from pipelines.errors import ArtefactError, LakeConflict
+from pipelines.data.synthetic.size import SCHEME as SYNTHETIC
+from pipelines.errors import ArtefactError, LakeConflict, UsageError
 from pipelines.lake import Lake
 from pipelines.registry.bundles import fetch_bundle, fetch_evaluated, list_versions, read_bundle_manifest
 from pipelines.registry.champion import Champion, complete_audit, move_champion, read_champion
@@ -21,6 +22,10 @@ if TYPE_CHECKING:  # torch is imported where the work is done: a step that is re
     from pipelines.recommender.training import Evaluated
 
 
+SAME_SHOP_SHARE = 0.1
+"""A shop's articles table keeps more than this of the articles that an earlier champion knows."""
+
+
 def seal(lake: Lake, draft: Draft, model_version: str, champion: Champion | None) -> Manifest:
     """Name the bundle and its parent: the champion of today, or for a bundle made once more, the one it had."""
     version = draft.content_version if model_version == "auto" else model_version
@@ -29,34 +34,61 @@ def seal(lake: Lake, draft: Draft, model_version: str, champion: Champion | None
     return draft.seal(version, champion.version if champion else None)
 
 
-def held_against(champion: Champion | None, manifest: Manifest) -> str | None:
+def held_against(lake: Lake, champion: Champion | None, manifest: Manifest) -> str | None:
     """Name the version to compare with: the champion, or for the champion itself the one before it.
 
-    The latter is a run that was killed after its promotion, and is held against what it was held against then.
+    The latter is a run that was killed after its promotion, and is held against what it was held against then. A
+    champion of made-up purchases is no bar for a model of real ones.
     """
     if champion is None:
         return None
-    return champion.version if champion.version != manifest.version else manifest.parent
-
-
-def objection(lake: Lake, version: str | None, cutoff_date: str) -> str | None:
-    """Say why a champion cannot be compared on this label week: it was fitted on it, or cannot be read."""
+    version = champion.version if champion.version != manifest.version else manifest.parent
     if version is None:
         return None
     try:
-        champion_cutoff = read_bundle_manifest(lake, version).cutoff_date
-    except ArtefactError as error:
-        return (
-            f"champion {version} cannot be compared ({error}); "
-            "promote by hand: python -m pipelines.registry promote VERSION --reason …"
-        )
-    if champion_cutoff <= date.fromisoformat(cutoff_date):
+        is_demo = _is_made_up(read_bundle_manifest(lake, version))
+    except (ArtefactError, UsageError):  # objection() says what is wrong with it
+        return version
+    return None if is_demo and not _is_made_up(manifest) else version
+
+
+def objection(lake: Lake, version: str | None, manifest: Manifest, article_ids: list[str], scratch: Path) -> str | None:
+    """Say why a champion cannot be compared on this label week: it saw it, is of another shop, or cannot be read.
+
+    `article_ids` are those of the challenger's shop. Leaves the model as it was evaluated in `scratch`, where
+    champion_outcome finds it.
+    """
+    if version is None:
         return None
-    return (
-        f"champion {version} was evaluated from {champion_cutoff}, so it was fitted on the label week from "
-        f"{cutoff_date} and cannot be compared there; a look back replaces no champion "
-        "(by hand: python -m pipelines.registry promote)"
-    )
+    from pipelines.recommender.rivals import known_share
+
+    by_hand = "promote by hand: python -m pipelines.registry promote VERSION --reason …"
+    try:
+        champion = read_bundle_manifest(lake, version)
+    except (ArtefactError, UsageError) as error:
+        return f"champion {version} cannot be compared ({error}); {by_hand}"
+    if _is_made_up(manifest) and not _is_made_up(champion):
+        return (
+            f"champion {version} was trained on real purchases, and made-up ones replace none; "
+            "give the --source of the real ones, or another --lake"
+        )
+    if champion.cutoff_date > manifest.cutoff_date:
+        return (
+            f"champion {version} was evaluated from {champion.cutoff_date}, so it was fitted on the label week from "
+            f"{manifest.cutoff_date} and cannot be compared there; a look back replaces no champion ({by_hand})"
+        )
+    folder = scratch / "champion"
+    folder.mkdir()
+    try:
+        fetch_evaluated(lake, version, folder)
+    except ArtefactError as error:
+        return str(error)
+    if not _is_made_up(champion) and (share := known_share(folder, article_ids)) < SAME_SHOP_SHARE:
+        return (
+            f"champion {version} is of another shop: of its articles {share:.0%} are in this articles table; "
+            f"use another --lake for another shop, or {by_hand}"
+        )
+    return None
 
 
 def champion_outcome(
@@ -65,12 +97,15 @@ def champion_outcome(
     """Score the champion, as it was evaluated before its own label week, on this run's label week."""
     from pipelines.recommender.rivals import champion_outcome
 
-    folder = scratch / "champion"
-    folder.mkdir()
-    fetch_evaluated(lake, version, folder)
     max_history = read_bundle_manifest(lake, version).max_history
     outcome = champion_outcome(
-        folder, shop.interactions, shop.catalogue, shop.segments, at_cutoff.week, split["horizon_days"], max_history
+        scratch / "champion",
+        shop.interactions,
+        shop.catalogue,
+        shop.segments,
+        at_cutoff.week,
+        split["horizon_days"],
+        max_history,
     )
     return version, outcome
 
@@ -107,3 +142,7 @@ def promote(lake: Lake, champion: Champion | None, version: str, decision: Decis
         )
         return False
     return True
+
+
+def _is_made_up(manifest: Manifest) -> bool:
+    return isinstance(manifest.source, dict) and manifest.source.get("kind") == SYNTHETIC

@@ -73,7 +73,7 @@ def open_trainer(
 
 def train_once(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: Path) -> dict[str, Any]:
     """Do the step: every file for the reader goes to `output`, every other to `scratch`."""
-    from pipelines.gate import check_ceiling, decide
+    from pipelines.gate import WEAK, check_ceiling, decide
     from pipelines.recommender.ablation import ablate
     from pipelines.recommender.bundling import draft_bundle
     from pipelines.recommender.examples import story
@@ -102,8 +102,8 @@ def train_once(lake: Lake, processed: StepManifest, run: Run, scratch: Path, out
         manifest = seal(lake, draft, run.model_version, champion)
     except BundleError as error:
         raise ArtefactError(f"the trained model makes no valid bundle, and is not registered: {error}") from error
-    held_against_version = held_against(champion, manifest)
-    doubt = objection(lake, held_against_version, split["cutoff_date"])
+    held_against_version = held_against(lake, champion, manifest)
+    doubt = objection(lake, held_against_version, manifest, list(shop.catalogue.article_ids), scratch)
     parent = (
         champion_outcome(lake, held_against_version, shop, split, evaluated[0], scratch)
         if held_against_version and not doubt
@@ -112,6 +112,11 @@ def train_once(lake: Lake, processed: StepManifest, run: Run, scratch: Path, out
     rivals, champion_rival, document = measured(evaluated, shop.interactions, shop.segments, parent, run.knobs.seed)
     map_at_12 = metrics["backtest_map_at_12" if run.backtest else "map_at_12"]
     decision = decide(float(map_at_12 or 0.0), rivals, champion_rival, run.metric_threshold, doubt)
+    n_covered = min(split["label_end_day"], split["last_day_index"] + 1) - split["cutoff_day"]
+    if n_covered < split["horizon_days"]:
+        decision.reasons.append(
+            f"{WEAK}: the data covers {n_covered} of the label window's {split['horizon_days']} days"
+        )
     register(lake, draft.folder, manifest, draft.evaluated_folder)
     is_promoted = promote(lake, champion, manifest.version, decision, run.who, run.clock())
     log.info("decided", version=manifest.version, is_promoted=is_promoted, reasons=decision.reasons)

@@ -28,7 +28,7 @@ def baselines(popular: float = 0.01, repurchase: float = 0.004) -> dict[str, Riv
 @pytest.mark.parametrize(
     ("champion", "threshold", "is_promoted", "reason"),
     [
-        (None, 0.0, True, "no champion yet: the baselines are the bar"),
+        (None, 0.0, True, "no champion to beat: the baselines are the bar"),
         (interval(0.003), 0.0, True, "better than champion v1 beyond the noise: difference +0.0030"),
         (interval(0.001), 0.0, False, "not better than champion v1 beyond the noise: difference +0.0010"),
         (interval(0.002), 0.0, False, "the lower bound must exceed METRIC_THRESHOLD = 0"),  # equal is not above
@@ -60,6 +60,13 @@ def test_every_baseline_must_be_beaten_even_by_a_better_challenger(
         assert decision.is_promoted is is_promoted
 
 
+def test_too_few_customers_tell_nothing_of_a_champion() -> None:
+    for n, is_promoted in ((1, False), (29, False), (30, True)):
+        decision = decide(0.02, baselines(), rival("v1", 0.01, interval(0.01, width=0.0, n=n)), threshold=0.0)
+        assert decision.is_promoted is is_promoted
+        assert ("can be told from noise" in decision.reasons[-1]) is not is_promoted
+
+
 def test_nothing_replaces_a_champion_that_cannot_be_compared() -> None:
     decision = decide(0.02, baselines(), None, 0.0, objection="champion v1 was fitted on the label week")
     assert decision.is_promoted is False
@@ -74,7 +81,7 @@ def test_reasons_read_aloud() -> None:
         "over 1,000 customer-weeks",
         "map_at_12 0.0200 is not above repurchase_popularity (0.0160): difference -0.0010, 95 % interval -0.0030 to "
         "+0.0010 over 1,000 customer-weeks",
-        "no champion yet: the baselines are the bar",
+        "no champion to beat: the baselines are the bar",
     ]
 
 
@@ -88,7 +95,7 @@ def test_a_first_model_whose_gain_may_be_chance_is_promoted_and_says_so() -> Non
     assert decision.reasons[2:] == [
         "weak evidence: over 1,000 customer-weeks the gain over repurchase_popularity may be chance; a backtest over "
         "more weeks would tell",
-        "no champion yet: beating every baseline on average is enough, since some model must answer",
+        "no champion to beat: beating every baseline on average is enough, since some model must answer",
     ]
 
 

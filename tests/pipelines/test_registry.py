@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ def test_exactly_one_of_racing_promotions_wins(lake: Lake, has_champion: bool) -
 
 RACER = """
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pipelines.errors import LakeConflict
 from pipelines.lake import open_lake
 from pipelines.registry.champion import move_champion, read_champion
@@ -354,9 +354,11 @@ def test_list_prints_whole_rows_with_the_newest_data_last(folder_lake: Lake, tmp
     move(folder_lake, "b")
     rows = [line for line in run(folder_lake, "list").splitlines() if "2020-" in line]
     cells = [[cell.strip() for cell in row.strip("│").split("│")] for row in rows]
+    made = [datetime.strptime(row.pop(3) + "Z", "%Y-%m-%d %H:%M%z") for row in cells]
+    assert all(timedelta(0) <= datetime.now(UTC) - when < timedelta(minutes=10) for when in made)
     assert cells == [
-        ["champion", "b", "2020-09-16", "2020-09-22", "", "0.0000", ""],
-        ["", long, "2020-09-16", "2020-10-01", "0.0000", "0.2500", "b"],
+        ["champion", "b", "2020-09-22", "2020-09-16", "", "0.0000", ""],
+        ["", long, "2020-10-01", "2020-09-16", "0.0000", "0.2500", "b"],
     ]
 
 
