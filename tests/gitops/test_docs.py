@@ -35,8 +35,8 @@ def plain(text: str) -> str:
 
 
 def commands_of(document: Path) -> list[list[str]]:
-    """Give every command line: of the shell blocks, and in backticks."""
-    text = document.read_text()
+    """Give every command line: of the shell blocks, and in backticks; `python` for that of .venv."""
+    text = document.read_text().replace(".venv/bin/python -m", "python -m")
     lines = [line for block in SHELL.findall(text) for line in HEREDOC.sub("\n", block).splitlines()]
     spans = [
         span for span in re.findall(r"`([^`\n]+)`", plain(text)) if re.match(r"(python -m|make|kubectl|aws) \S", span)
