@@ -79,7 +79,11 @@ def decide(
             f"map_at_12 {map_at_12:.4f} is {sign} {rival.name} ({rival.map_at_12:.4f}): {_words(rival.difference)}"
         )
         is_promoted = is_promoted and rival.difference.mean > 0
-    unproven = [name for name, rival in baselines.items() if rival.difference.mean > 0 >= rival.difference.low]
+    unproven = [
+        name
+        for name, rival in baselines.items()
+        if rival.difference.mean > 0 >= rival.difference.low or rival.difference.n < MIN_CUSTOMERS
+    ]
     if is_promoted and unproven:
         n = baselines[unproven[0]].difference.n
         reasons.append(

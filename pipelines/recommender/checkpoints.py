@@ -53,8 +53,10 @@ class Checkpoints:
         try:
             if not zipfile.is_zipfile(io.BytesIO(content)):  # torch would try older formats, and pickle
                 raise ValueError("it is no archive of torch.save, or half of one")
+            if damaged := zipfile.ZipFile(io.BytesIO(content)).testzip():  # torch does not look at the checksums
+                raise ValueError(f"the checksum of {damaged} in it is wrong")
             state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, zipfile.BadZipFile) as error:
             log.warning("checkpoint_ignored", key=self._key(name), reason=str(error).splitlines()[0])
             return None
         log.info("checkpoint_found", name=name)

@@ -52,7 +52,7 @@ class Hyperparameters(BaseModel):
     hidden: int = Field(32, ge=0, le=512, description="Width of the ranker's hidden layer; 0 = linear.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Share of the hidden layer that is left out in each step.")
     learning_rate: float = Field(0.01, gt=0, le=1, description="Of Adam.")
-    weight_decay: float = Field(1e-3, ge=0, description="L2 on the standardised weights.")
+    weight_decay: float = Field(1e-3, ge=0, le=100, description="L2 on the standardised weights.")
     batch_size: int = Field(64, ge=1, description="Customers in a batch.")
     max_epochs: int = Field(30, ge=1, le=1000, description="Stop here even if the validation loss still falls.")
     patience: int = Field(4, ge=1, description="Epochs without a better validation loss before stopping.")

@@ -75,6 +75,23 @@ def _claim(lake: Lake, manifest: Manifest, evaluation: list[FileEntry]) -> None:
             ) from None
 
 
+def _check_claim(lake: Lake, version: str, manifest: Manifest) -> None:
+    """Hold a manifest against what was registered under the version: one that was rewritten since is refused."""
+    try:
+        claimed = json.loads(lake.read_bytes(contents_key(version)))["bundle"]
+    except LakeKeyMissing:
+        return  # registered by hand: its manifest is all there is
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(
+            f"{lake.uri_of(contents_key(version))} is damaged ({error}); restore it from a copy"
+        ) from error
+    if manifest.version != version or {name: record.sha256 for name, record in manifest.files.items()} != claimed:
+        raise ArtefactError(
+            f"the manifest of bundle {version} is not the one that was registered: its version or the hashes of its "
+            f"files are not those of {lake.uri_of(contents_key(version))}; restore it from a copy, or train again"
+        )
+
+
 def fetch_evaluated(lake: Lake, version: str, folder: Path) -> None:
     """Copy the model as it was evaluated into a folder; raises ArtefactError when it is gone or not what it was."""
     key = contents_key(version)
@@ -116,6 +133,7 @@ def by_age(lake: Lake, manifest: Manifest) -> tuple[date, datetime, str]:
 def fetch_bundle(lake: Lake, version: str, folder: Path) -> Manifest:
     """Copy a bundle out of the lake and verify it; raises ArtefactError when it is not what was sealed."""
     manifest = read_bundle_manifest(lake, version)
+    _check_claim(lake, version, manifest)
     folder.mkdir(parents=True, exist_ok=True)
     for name, record in manifest.files.items():
         key = f"{bundle_folder(version)}/{name}"

@@ -17,6 +17,7 @@ from inference.errors import BundleError
 from pipelines.errors import ArtefactError, LakeConflict, LakeKeyMissing, UsageError
 from pipelines.lake.base import Lake
 from pipelines.registry.bundles import check_answers
+from pipelines.registry.deletion import is_going
 
 CHAMPION_KEY = "registry/champion.json"
 
@@ -85,11 +86,27 @@ def move_champion(
         "why": why,
         "promoted_at": event["when"],
     }
+    before = lake.read_bytes(CHAMPION_KEY) if expected else b""
     if expected is None:
         lake.write_bytes(CHAMPION_KEY, _json(pointer), if_absent=True)
     else:
         lake.write_bytes(CHAMPION_KEY, _json(pointer), if_match=expected.etag)
+    # A prune announces first and then looks for the champion: one of the two sees the other.
+    if is_going(lake, version, now):
+        _move_back(lake, _json(pointer), before)
+        raise LakeConflict(f"bundle {version} is being deleted by a prune, so it cannot become the champion")
     _note(lake, event)
+
+
+def _move_back(lake: Lake, pointer: bytes, before: bytes) -> None:
+    """Undo a move, unless somebody has moved on from it."""
+    text, etag = lake.read_versioned(CHAMPION_KEY)
+    if text != pointer:
+        return
+    if before:
+        lake.write_bytes(CHAMPION_KEY, before, if_match=etag)
+    else:
+        lake.delete(CHAMPION_KEY)
 
 
 def complete_audit(lake: Lake, champion: Champion) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from pipelines.errors import ArtefactError
@@ -41,6 +42,20 @@ def finish_deletion(lake: Lake, version: str) -> None:
         withdraw(lake, version)
     else:
         delete(lake, version)
+
+
+def is_going(lake: Lake, version: str, now: datetime) -> bool:
+    """Say whether a version is being deleted, or gone; an announcement that nothing followed in an hour was killed."""
+    if not lake.exists(note_key(version)):
+        return False
+    if not lake.exists(f"{bundle_folder(version)}/manifest.json"):
+        return True
+    note = _read(lake, version)
+    try:
+        is_recent = now - datetime.fromisoformat(str(note.get("when"))) < timedelta(hours=1)
+    except (ValueError, TypeError):
+        is_recent = False
+    return is_recent and not note["is_finished"]
 
 
 def announced(lake: Lake) -> list[str]:

@@ -121,6 +121,10 @@ def changes(lake: Lake, version: str, shop: Shop, draft: Draft, scratch: Path) -
         return {"since": version, "error": str(error)}
 
 
+LOST_RACE = "another run moved the champion"
+"""Begins the reason of a decision that is void: it was made against a champion of before."""
+
+
 def promote(lake: Lake, champion: Champion | None, version: str, decision: Decision, who: str, now: datetime) -> bool:
     """Move the champion when the gate says so; another promotion in between is an answer, not an error."""
     if champion and champion.version == version:
@@ -137,7 +141,7 @@ def promote(lake: Lake, champion: Champion | None, version: str, decision: Decis
         if now_champion and now_champion.version == version:  # two equal runs at once: both are right
             return True
         decision.reasons.append(
-            f"another run moved the champion to {now_champion.version if now_champion else 'nothing'} meanwhile; "
+            f"{LOST_RACE} to {now_champion.version if now_champion else 'nothing'} meanwhile; "
             "run again to be compared with it"
         )
         return False

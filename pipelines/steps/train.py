@@ -18,6 +18,7 @@ from pipelines.errors import UsageError
 from pipelines.lake import Lake, open_lake
 from pipelines.registry.champion import current_user
 from pipelines.settings import lake_uri, load_settings
+from pipelines.steps.challenge import LOST_RACE
 from pipelines.steps.fingerprint import step_fingerprint
 from pipelines.steps.step import StepManifest, read_manifest, run_step
 from pipelines.steps.training_run import Run, open_trainer, train_once
@@ -83,7 +84,11 @@ def train(
     checkpoints = Checkpoints(lake, step_fingerprint("train", parameters, inputs, CODE, LIBRARIES))
     workers = workers or Workers()
 
+    has_worked = False
+
     def work(folder: Path) -> Mapping[str, Any]:
+        nonlocal has_worked
+        has_worked = True
         workers.told(True)  # there is something to follow
         with lake.scratch() as scratch:
             run = Run(knobs, model_version, backtest, metric_threshold, git_commit, who, clock, workers, checkpoints)
@@ -103,8 +108,9 @@ def train(
         )
 
     manifest = step(force=False)
-    if not lake.exists(f"{manifest.facts['bundle']}/manifest.json"):
-        manifest = step(force=True)  # the work was done before, and its bundle was deleted since
+    is_void = not has_worked and any(reason.startswith(LOST_RACE) for reason in manifest.facts["reasons"])
+    if is_void or not lake.exists(f"{manifest.facts['bundle']}/manifest.json"):
+        manifest = step(force=True)  # the work was done before: it lost a race then, or its bundle was deleted since
     checkpoints.clear()
     workers.told(False)
     return manifest

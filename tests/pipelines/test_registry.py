@@ -1,5 +1,6 @@
 """The registry: immutable versions, one winner of every race, and a rollback that goes back."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -192,6 +193,23 @@ def test_exactly_one_of_racing_processes_wins(folder_lake: Lake) -> None:
     codes = [racer.returncode for racer in racers]
     assert sorted(codes) == [0, 75, 75]
     assert champion_of(folder_lake) == f"r{codes.index(0)}"
+
+
+@pytest.mark.parametrize("changed", ["version", "sha256"])
+def test_a_manifest_that_was_rewritten_since_is_not_promoted(folder_lake: Lake, tmp_path: Path, changed: str) -> None:
+    add(folder_lake, tmp_path, "v1")
+    key = "registry/bundles/v1/manifest.json"
+    manifest = json.loads(folder_lake.read_bytes(key))
+    if changed == "version":
+        manifest["version"] = "v2"
+    else:  # another file with its own hash, as somebody would write who wants it served
+        name = sorted(manifest["files"])[0]
+        data = folder_lake.read_bytes(f"registry/bundles/v1/{name}") + b" "
+        folder_lake.write_bytes(f"registry/bundles/v1/{name}", data)
+        manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    folder_lake.write_bytes(key, json.dumps(manifest).encode())
+    with pytest.raises(ArtefactError, match="the manifest of bundle v1 is not the one that was registered"):
+        promote(folder_lake, "v1", **BY_HAND)  # type: ignore[arg-type]
 
 
 def test_promotion_by_hand_verifies_and_is_noted(lake: Lake, tmp_path: Path) -> None:

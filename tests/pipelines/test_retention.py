@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.errors import ArtefactError, UsageError
+from pipelines.errors import ArtefactError, LakeConflict, UsageError
 from pipelines.lake import Lake
 from pipelines.registry.__main__ import app
 from pipelines.registry.bundles import check_answers, list_versions
-from pipelines.registry.champion import move_champion, promote, read_champion, roll_back
+from pipelines.registry.champion import move_champion, promote, read_audit, read_champion, roll_back
 from pipelines.registry.retention import plan, prune
 from tests.pipelines.test_registry import NOW, add
 
@@ -162,18 +162,38 @@ def test_a_bundle_promoted_after_a_killed_announcement_stays(line: Lake) -> None
     assert not line.exists("registry/pruned/n5.json")
 
 
-def test_a_bundle_promoted_while_the_others_go_stays(line: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("has_champion", [True, False])
+def test_a_bundle_that_a_prune_is_about_to_delete_does_not_become_champion(line: Lake, has_champion: bool) -> None:
+    if not has_champion:
+        line.delete("registry/champion.json")
+    before = read_champion(line)
+    note = {"version": "n5", "is_finished": False, "when": LATER.isoformat()}
+    line.write_bytes("registry/pruned/n5.json", json.dumps(note).encode())
+    with pytest.raises(LakeConflict, match="bundle n5 is being deleted by a prune"):
+        promote(line, "n5", why="best", who="anna", now=LATER)
+    after = read_champion(line)
+    assert (after and after.move) == (before and before.move)
+    assert read_audit(line)[-1]["to"] != "n5"
+    promote(line, "n5", why="the prune was killed", who="anna", now=LATER + timedelta(hours=2))
+
+
+def test_of_a_promotion_and_a_prune_at_once_one_gives_way(line: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.registry import retention
 
-    announce = retention.announce
+    announce, before = retention.announce, read_champion(line)
 
     def promoting(lake: Lake, note: dict[str, Any]) -> None:
-        announce(lake, note)
-        if note["version"] == "n5":
+        if note["version"] == "n5":  # planned to go, and promoted before that is announced
             promote(lake, "n5", why="best", who="ben", now=LATER)
+        announce(lake, note)
+        if note["version"] == "n2":  # announced already
+            with pytest.raises(LakeConflict, match="n2 is being deleted by a prune"):
+                promote(lake, "n2", why="best", who="ben", now=LATER)
 
     monkeypatch.setattr(retention, "announce", promoting)
     prune(line, keep=2, now=LATER, **BY)
+    champion = read_champion(line)
+    assert (before and before.version, champion and champion.version) == ("n4", "n5")
     assert list_versions(line) == ["n1", "n3", "n4", "n5", "n7", "n8"]
     check_answers(line, "n5")
 

@@ -143,3 +143,13 @@ def test_without_a_lake_nothing_is_kept() -> None:
     checkpoints.save("fit", {"x": 1})
     checkpoints.clear()
     assert checkpoints.load("fit") is None
+
+
+def test_a_checkpoint_with_one_flipped_bit_is_not_trusted(folder_lake: Lake) -> None:
+    checkpoints = Checkpoints(folder_lake, "work")
+    checkpoints.save("fit", {"weights": torch.ones(1000)})
+    (key,) = folder_lake.list("checkpoints/")
+    content = bytearray(folder_lake.read_bytes(key))
+    content[content.index(torch.ones(1000).numpy().tobytes()) + 2003] ^= 0x40
+    folder_lake.write_bytes(key, bytes(content))
+    assert checkpoints.load("fit") is None

@@ -21,6 +21,7 @@ from pipelines.recommender.baselines import BASELINES
 from pipelines.recommender.hyperparameters import Hyperparameters, parse_hyperparameters
 from pipelines.registry.bundles import fetch_bundle, list_versions, read_bundle_manifest
 from pipelines.registry.champion import read_audit, read_champion
+from pipelines.steps.challenge import LOST_RACE
 from pipelines.steps.ingest import IngestRequest, ingest
 from pipelines.steps.process import process
 from pipelines.steps.step import StepManifest
@@ -390,3 +391,16 @@ def test_a_look_back_is_not_held_against_a_champion_that_was_fitted_on_its_label
     )
     assert "champion" not in metrics_of(trained, looked_back)
     assert read_champion(trained.lake) == champion
+
+
+def test_a_decision_that_lost_a_race_is_made_again(trained: Trained, tmp_path: Path) -> None:
+    lake = open_lake(str(tmp_path / "copy"))
+    for key in trained.lake.list():
+        lake.write_bytes(key, trained.lake.read_bytes(key))
+    key = "artifacts/r2/manifest.json"
+    manifest = json.loads(lake.read_bytes(key))
+    manifest["facts"]["reasons"].append(f"{LOST_RACE} to v9 meanwhile; run again to be compared with it")
+    lake.write_bytes(key, json.dumps(manifest).encode())
+    again = train_here(lake, "r2", CHANGED, metric_threshold=LENIENT)
+    assert again.facts["reasons"]
+    assert not any(reason.startswith(LOST_RACE) for reason in again.facts["reasons"])
