@@ -125,6 +125,8 @@ class Bundle:
             cases = [
                 {"request": dict(case["request"]), "recommendations": list(case["recommendations"])} for case in golden
             ]
+            if not cases or not all(case["recommendations"] for case in cases):
+                raise ValueError("a request without recommendations proves nothing, nor does an empty list")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             what = f"not a list of requests with their recommendations ({type(error).__name__}: {error})"
             raise ManifestInvalid(what, where=str(path), mend="train and seal the bundle again") from error

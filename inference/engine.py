@@ -162,9 +162,9 @@ class Engine:
                 what = f"the request of case {number} fails ({first_line(error)})"  # it names a customer: not for a log
                 raise GraphRefused(what, where=where, mend=MEND) from error
             expected = set(case["recommendations"])
-            overlaps.append(len(expected & set(answer.article_ids)) / max(1, len(expected)))
+            overlaps.append(len(expected & set(answer.article_ids)) / len(expected))
         self.forget_served()
-        overlap = float(np.mean(overlaps)) if overlaps else 1.0
+        overlap = float(np.mean(overlaps))
         if overlap < MIN_GOLDEN_OVERLAP:
             what = f"answers share {overlap:.1%} of the recorded ones, at least {MIN_GOLDEN_OVERLAP:.0%} expected"
             raise GraphRefused(what, where=where, mend=MEND)

@@ -49,7 +49,8 @@ def main(
     result = run_pipeline(source, lake, dict(os.environ))
     console.print(f"    {quality_line(result)}", soft_wrap=True)
 
-    model_uri = f"{lake.rstrip('/')}/registry" if result["promoted"] else result["bundle"]
+    is_champion = result["champion"] == result["bundle_version"]
+    model_uri = f"{lake.rstrip('/')}/registry" if is_champion else result["bundle"]
     console.print(f"\n[bold]2 · Service[/]   python -m inference on {model_uri}", soft_wrap=True)
     opened = open_lake(lake)
     shopper = choose_shopper(opened, result["run_id"])
@@ -90,8 +91,9 @@ def quality_line(result: Mapping[str, Any]) -> str:
     """Say in one line what the model is worth beside the best rule."""
     scores = {name: metrics.get("map_at_12") or 0.0 for name, metrics in result["baselines"].items()}
     best = max(scores, key=scores.__getitem__)
+    is_champion = result["champion"] == result["bundle_version"]
     return (
-        f"bundle {result['bundle_version']} ({'the champion now' if result['promoted'] else 'not promoted'}): "
+        f"bundle {result['bundle_version']} ({'the champion now' if is_champion else 'not the champion'}): "
         f"map_at_12 {result['metrics']['map_at_12']:.4f} in the week from {result['cutoff_date']}, "
         f"best rule ({best}) {scores[best]:.4f}"
     )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from pipelines.errors import DataGateError
 from pipelines.recommender.metrics import Interval
 
 METRIC_CEILING = 0.5
-"""No shop's next week is this predictable: a map_at_12 above it means that the label week leaked."""
+"""Hardly a shop's next week is this predictable: a map_at_12 above it means that the label week leaked."""
 MAX_EASY_ARTICLES = 24
 """Of so few live articles half are among any 12 answers, and a high map_at_12 proves nothing."""
 SLICE_TOLERANCE = 0.1
-"""A slice may lose at most this share of the champion's map_at_12, beyond its noise."""
+"""A slice may lose at most this share of the map_at_12 that the champion reaches in it, beyond its noise."""
 WEAK = "weak evidence"
 """Begins the reason that says so."""
 MIN_CUSTOMERS = 30
@@ -36,19 +37,22 @@ class Rival:
     map_at_12: float
     difference: Interval
     slice_differences: Mapping[str, Interval]
+    slice_map_at_12: Mapping[str, float]
+    """The rival's own, by the same names."""
 
 
-def check_ceiling(map_at_12: float, n_live: int) -> None:
-    """Stop a run whose metric is too good to be true; raises DataGateError.
+def check_ceiling(map_at_12: float, n_live: int, ceiling: float, first_day: date) -> None:
+    """Stop a run whose metric in the label week from `first_day` is too good to be true; raises DataGateError.
 
     A shop of MAX_EASY_ARTICLES at most may pass the ceiling honestly: it is not stopped here, and not promoted either
     (see decide).
     """
-    if map_at_12 > METRIC_CEILING and n_live > MAX_EASY_ARTICLES:
+    if map_at_12 > ceiling and n_live > MAX_EASY_ARTICLES:
         raise DataGateError(
-            f"map_at_12 {map_at_12:.4f} is above {METRIC_CEILING}: too good to be true, so purchases of the label week "
-            "must have leaked into what the model knew before it. Look for purchases that are written twice under two "
-            "dates, and for attributes that only bought articles have; nothing was registered"
+            f"map_at_12 {map_at_12:.4f} in the week from {first_day} is above {ceiling:g}: too good to be true, so its "
+            "purchases must have leaked into what the model knew before it. Look for purchases that are written twice "
+            "under two dates, and for attributes that only bought articles have; nothing was registered. Where "
+            "customers do buy the same again and again, -p metric-ceiling=1 lets the run pass"
         )
 
 
@@ -58,20 +62,20 @@ def decide(
     champion: Rival | None,
     threshold: float,
     objection: str | None = None,
+    ceiling: float = METRIC_CEILING,
 ) -> Decision:
     """Promote a challenger that beats every baseline and, when there is a champion, beats it beyond the noise.
 
     `threshold` (METRIC_THRESHOLD) is what the lower bound of the paired 95 % interval against the champion must exceed;
     a small negative number accepts an equal model on newer data. Without a champion the baselines are the bar: any
     model better than the best rule serves customers better than no model. An `objection` says why the champion cannot
-    be compared; then nothing is promoted.
+    be compared; then nothing is promoted. Nor is what is above the `ceiling`.
     """
     reasons: list[str] = []
     is_promoted = True
-    if map_at_12 > METRIC_CEILING:
+    if map_at_12 > ceiling:
         return Decision(
-            False,
-            [f"map_at_12 {map_at_12:.4f} is above {METRIC_CEILING}: of so few articles on sale it proves nothing"],
+            False, [f"map_at_12 {map_at_12:.4f} is above {ceiling:g}: of so few articles on sale it proves nothing"]
         )
     for rival in baselines.values():
         sign = "above" if rival.difference.mean > 0 else "not above"
@@ -112,6 +116,12 @@ def decide(
             else f"at most as much worse than champion {champion.name} as METRIC_THRESHOLD = {threshold:g} allows"
         )
         reasons.append(f"{claim}: {_words(champion.difference)}")
+    elif champion.difference.low == champion.difference.high == 0.0:
+        is_promoted = False
+        reasons.append(
+            f"no better than champion {champion.name}: both score the same for each of {champion.difference.n:,} "
+            "customer-weeks; METRIC_THRESHOLD = -0.001 lets an equal model with newer data follow"
+        )
     else:
         is_promoted = False
         reasons.append(
@@ -119,7 +129,7 @@ def decide(
             f"and the lower bound must exceed METRIC_THRESHOLD = {threshold:g}"
         )
     for name, difference in champion.slice_differences.items():
-        if difference.n >= MIN_CUSTOMERS and difference.high < -SLICE_TOLERANCE * champion.map_at_12:
+        if difference.n >= MIN_CUSTOMERS and difference.high < -SLICE_TOLERANCE * champion.slice_map_at_12[name]:
             is_promoted = False
             reasons.append(f"customers in slice {name!r} lose: {_words(difference)}")
     return Decision(is_promoted, reasons)

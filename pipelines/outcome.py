@@ -1,11 +1,13 @@
 """What a run says at its end: the JSON line that programs read, and the summary that people read."""
 
+from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.errors import ArtefactError
 from pipelines.lake.base import Lake
+from pipelines.registry.champion import read_champion
 from pipelines.steps.manifest import StepManifest, read_manifest
 
 
@@ -21,6 +23,9 @@ class Outcome(BaseModel):
     bundle_version: str | None = None
     bundle: str | None = None
     promoted: bool | None = None
+    """what was decided when it was trained, which for reused work was earlier"""
+    champion: str | None = None
+    """version that answers customers now, whoever moved it; null when none does or the lake cannot be read"""
     reasons: list[str] = []
     metrics: dict[str, float | None] = {}
     baselines: dict[str, dict[str, float | None]] = {}
@@ -48,6 +53,9 @@ def collect(lake: Lake, run_id: str, status: str, **facts: Any) -> Outcome:
         if train.facts.get("bundle"):
             facts["bundle"] = lake.uri_of(train.facts["bundle"])
         facts["report"] = _report(lake, train)
+        with suppress(ArtefactError):
+            champion = read_champion(lake)
+            facts["champion"] = champion.version if champion else None
     if eda:
         facts["eda_report"] = _report(lake, eda)
     return Outcome(run_id=run_id, status=status, **facts)
@@ -84,8 +92,16 @@ def summary(outcome: Outcome) -> str:
         beside = ", ".join(f"{name} {value:.5f}" for name, value in others if value is not None)
         lines.append(f"          {pooled:.5f} beside {beside} over all backtested weeks, which the gate judges")
     if outcome.bundle:
-        promotion = "promoted" if outcome.promoted else "not promoted"
-        lines.append(f"bundle    {outcome.bundle} ({promotion})")
+        lines.append(f"bundle    {outcome.bundle} ({promotion(outcome)})")
         lines += [f"          {reason}" for reason in outcome.reasons]
     lines += [f"{name:<9} {uri}" for name, uri in (("report", outcome.report), ("eda", outcome.eda_report)) if uri]
     return "\n".join(lines)
+
+
+def promotion(outcome: Outcome) -> str:
+    """Say what was decided of the bundle, and who answers customers when that has changed since."""
+    decided = "promoted" if outcome.promoted else "not promoted"
+    if bool(outcome.promoted) == (outcome.champion == outcome.bundle_version):
+        return decided
+    now = f"the champion is {outcome.champion}" if outcome.champion else "there is no champion"
+    return f"{decided} when it was trained; now {now if outcome.promoted else 'it is the champion'}"

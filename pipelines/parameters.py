@@ -34,6 +34,11 @@ def _is_share(value: str) -> str | None:
     return None if number is not None and 0 <= number <= 1 else "must be a number from 0 to 1, such as 0.01"
 
 
+def _is_positive_share(value: str) -> str | None:
+    number = finite_number(value)
+    return None if number is not None and 0 < number <= 1 else "must be a number above 0 and at most 1, such as 0.5"
+
+
 def _is_date_or_empty(value: str) -> str | None:
     if not value:
         return None
@@ -116,6 +121,12 @@ PARAMETERS: tuple[Parameter, ...] = (
         check=_is_count(1),
     ),
     Parameter(
+        name="accept-gates",
+        default="",
+        description="Quality gates, separated by commas, that may fail because someone looked.",
+        check=_is_anything,
+    ),
+    Parameter(
         name="hyperparameters",
         default="{}",
         description="A JSON object for the trainer; python -m pipelines.recommender.hyperparameters lists its names.",
@@ -132,6 +143,12 @@ PARAMETERS: tuple[Parameter, ...] = (
         default="0",
         description="Number of additional weekly cutoffs that training is evaluated on.",
         check=_is_count(0),
+    ),
+    Parameter(
+        name="metric-ceiling",
+        default="0.5",
+        description="A map_at_12 above it means that the label week leaked, and stops with exit 3; 1 lets all pass.",
+        check=_is_positive_share,
     ),
 )
 

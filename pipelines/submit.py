@@ -3,7 +3,8 @@
 import os
 import secrets
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, NoReturn
 
@@ -77,34 +78,46 @@ def main(
             problems.append(f"{name} is given as --{name} {given[name]!r} and as -p {name}={assigned[name]!r}")
     given = assigned | given
     run_id = given.pop("run-id", None) or new_run_id(datetime.now(UTC), secrets.token_hex(2))
-    wrong = check_parameters(given)
-    problems += [*wrong, *check_run_id(run_id)]
-    if not any(problem.startswith("hyperparameters") for problem in wrong):
-        problems += _check_hyperparameters(given)
-    if local:
-        problems += _check_environment()
-        refuse(problems)
-        if "source" not in given and given.get("data-version", "latest") == "latest":
-            console.print("no --source: taking a made-up shop's purchases", highlight=False)
-        given["lake"] = load_settings(given.get("lake", "")).lake or "./lake"
-        plan = plan_steps(workflow_template(), run_id=run_id, parameters=given, config=CONFIG, environ=os.environ)
+    with _errors_as_json(run_id, as_json):
+        wrong = check_parameters(given)
+        problems += [*wrong, *check_run_id(run_id)]
+        if not any(problem.startswith("hyperparameters") for problem in wrong):
+            problems += _check_hyperparameters(given)
+        if local:
+            problems += _check_environment()
+            refuse(problems)
+            if "source" not in given and given.get("data-version", "latest") == "latest":
+                console.print("no --source: taking a made-up shop's purchases", highlight=False)
+            given["lake"] = load_settings(given.get("lake", "")).lake or "./lake"
+            plan = plan_steps(workflow_template(), run_id=run_id, parameters=given, config=CONFIG, environ=os.environ)
+            if dry_run:
+                _print_manifest(run_id, given, plan)
+                return
+            _run_here(plan, run_id, given, as_json=as_json)
+        problems += _check_reach(given)
+        settings, missing = argo.argo_settings(os.environ)
+        refuse(problems if dry_run else problems + missing)
         if dry_run:
-            _print_manifest(run_id, given, plan)
+            _print_manifest(run_id, given, ())
             return
-        _run_here(plan, run_id, given, as_json=as_json)
-    problems += _check_reach(given)
-    settings, missing = argo.argo_settings(os.environ)
-    refuse(problems if dry_run else problems + missing)
-    if dry_run:
-        _print_manifest(run_id, given, ())
-        return
-    assert settings is not None
-    _run_on_argo(settings, run_id, given, wait=wait, poll_seconds=poll_seconds, as_json=as_json)
+        assert settings is not None
+        _run_on_argo(settings, run_id, given, wait=wait, poll_seconds=poll_seconds, as_json=as_json)
 
 
 def new_run_id(now: datetime, suffix: str) -> str:
     """Name a run so that names sort by time; the suffix tells apart those of the same second."""
     return f"{TEMPLATE_NAME}-{now:%Y%m%d-%H%M%S}-{suffix}"
+
+
+@contextmanager
+def _errors_as_json(run_id: str, as_json: bool) -> Iterator[None]:
+    """Keep the promise of --json for a run that never began."""
+    try:
+        yield
+    except PipelineError as error:
+        if as_json:
+            print(Outcome(run_id=run_id, status="Error", error=str(error)).model_dump_json(), flush=True)
+        raise
 
 
 def _check_hyperparameters(given: Mapping[str, str]) -> list[str]:

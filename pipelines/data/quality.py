@@ -125,7 +125,7 @@ def parse_accepted(text: str) -> tuple[str, ...]:
             near = difflib.get_close_matches(name, ACCEPTABLE_GATES, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UsageError(
-                f"--accept-gates names {name!r}, which nobody can accept or does not exist{hint}; "
+                f"accept-gates names {name!r}, which nobody can accept or does not exist{hint}; "
                 f"gates that can be accepted are {', '.join(ACCEPTABLE_GATES)}"
             )
     return tuple(names)
@@ -154,7 +154,7 @@ def refusal(gates: Iterable[Gate], report_uri: str) -> str:
     console = Console(file=io.StringIO(), width=120, color_system=None)
     console.print(table)
     accepting = [gate.gate for gate in failed if gate.gate in ACCEPTABLE_GATES]
-    hint = f"; if the data is right as it is, pass --accept-gates {','.join(accepting)}" if accepting else ""
+    hint = f"; if the data is right as it is, run again with -p accept-gates={','.join(accepting)}" if accepting else ""
     lines = (line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
     return "\n".join(
         [

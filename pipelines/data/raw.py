@@ -127,9 +127,11 @@ def _table(
     counts.n_repaired += n_repaired
     if good.is_empty():
         first = rejects.row(0, named=True)
+        column = first["column"]
+        what = f"its {column} {first['value']!r}: {first['reason']}. Mend that column" if column else first["reason"]
         raise DataGateError(
-            f"{file.name} has no row that could be kept; the first, line {first['line']}, was refused for its {key} "
-            f"{first['value']!r}: {first['reason']}. Mend that column in the file and run again"
+            f"{file.name} has no row that could be kept; the first, line {first['line']}, was refused"
+            + (f" for {what} in the file and run again" if column else f": {what}. Mend the file and run again")
         )
     # Attributes that do not parse become null: nothing is lost by it but the one attribute.
     numbers = [

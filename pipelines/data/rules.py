@@ -14,6 +14,7 @@ from pipelines.data.schema import REJECT_COLUMNS, TRANSACTION_COLUMNS
 
 EARLIEST_DAY = date(2000, 1, 1)  # earlier dates are slips of two-digit years
 DATE = r"^\d{4}-\d{2}-\d{2}([ T]00:00:00(\.0+)?)?$"
+DECIMAL_COMMA = r"^\s*\d*,\d+\s*$"
 SCIENTIFIC = r"^\d([.,]\d+)?[eE]\+?\d+$"
 
 
@@ -119,11 +120,15 @@ class RowRules:
             .when(article.str.contains(r"^\d{9}$"))
             .then(pl.lit("9 digits, expected 10; a spreadsheet may have dropped the leading zero, and with it the "
                          "article is not in articles"))
+            .when(article.str.contains(r"^\d{9,10}\.0+$"))
+            .then(pl.lit("a spreadsheet or a program wrote the id as a decimal number; export it again as text"))
             .when(length > 0)
             .then(pl.format("{} characters, expected 10 digits", length))
             .otherwise(pl.lit("no article_id")),
             "article_unknown": pl.lit("articles has no such article_id"),
-            "price_not_a_number": pl.lit("not a finite number"),
+            "price_not_a_number": pl.when(pl.col("price").str.contains(DECIMAL_COMMA))
+            .then(pl.lit("a number with a decimal comma; write 0.025 with a point"))
+            .otherwise(pl.lit("not a finite number")),
             "price_negative": pl.lit("below 0"),
             "price_too_high": pl.lit(f"above {MAX_PRICE:,.0f}, no price of an article in any currency"),
             "channel_unknown": pl.lit("sales_channel_id is 1 (store) or 2 (online)"),

@@ -37,7 +37,7 @@ class Checkpoints:
             import torch  # not above: a step that is reused answers at once
 
             buffer = io.BytesIO()
-            torch.save(dict(state), buffer)
+            torch.save({"key": self._key(name), "state": dict(state)}, buffer)
             self._lake.write_bytes(self._key(name), buffer.getvalue())
 
     def load(self, name: str) -> dict[str, Any] | None:
@@ -55,7 +55,10 @@ class Checkpoints:
                 raise ValueError("it is no archive of torch.save, or half of one")
             if damaged := zipfile.ZipFile(io.BytesIO(content)).testzip():  # torch does not look at the checksums
                 raise ValueError(f"the checksum of {damaged} in it is wrong")
-            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            kept = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            if not isinstance(kept, dict) or kept.get("key") != self._key(name):
+                raise ValueError("it was written as another one")
+            state: dict[str, Any] = kept["state"]
         except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, zipfile.BadZipFile) as error:
             log.warning("checkpoint_ignored", key=self._key(name), reason=str(error).splitlines()[0])
             return None

@@ -173,6 +173,10 @@ def fit_ranker(
             break
         training_loss = _train_epoch(progress, rows, hyperparameters, workers, epoch) / n_rows
         validation_loss, validation_map = _validate(progress.shipped, held, validation, workers)
+        if not _is_sound(progress.shipped) or (n_held and not math.isfinite(validation_loss)):
+            raise DataGateError(
+                f"after epoch {epoch} the validation loss is {validation_loss}: {_ran_away(hyperparameters)}"
+            )
         progress.curve.append(Epoch(epoch, training_loss, validation_loss, validation_map))
         on_epoch(progress.curve[-1])
         if n_epochs is not None or not n_held or validation_loss < progress.best_loss:
@@ -216,12 +220,12 @@ def _train_epoch(
         n_batch = sum(count // n_steps + (number < count % n_steps) for count in counts)
         batch = rows.take(chosen)
         losses_B = listwise_losses(batch.scores(progress.ranker), batch.is_bought_BC)
-        loss = losses_B.sum() / n_batch
+        penalty = torch.stack([(weight**2).sum() for weight in weights]).sum() * hyperparameters.weight_decay
+        loss = losses_B.sum() / n_batch + penalty / workers.size
         if not torch.isfinite(loss):
             raise DataGateError(_no_number(rows, progress.ranker, chosen, loss.item(), epoch, number, hyperparameters))
-        penalty = torch.stack([(weight**2).sum() for weight in weights]).sum() * hyperparameters.weight_decay
         progress.optimizer.zero_grad()
-        (loss + penalty / workers.size).backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         workers.sum_gradients(weights)
         progress.optimizer.step()
         progress.averaged.update_parameters(progress.ranker)
@@ -262,7 +266,17 @@ def _no_number(
     f = int(extreme_F.argmax())
     days = sorted(set(rows.days(chosen)))
     return (
-        f"{where} (label weeks from days {days}), while every feature is a number: the weights ran away; lower "
-        f"learning_rate (now {hyperparameters.learning_rate}). The farthest feature is {RANKER_FEATURES[f]!r}, "
-        f"{float(extreme_F[f]):.1f} deviations from its mean"
+        f"{where} (label weeks from days {days}), while every feature is a number: {_ran_away(hyperparameters)}. The "
+        f"farthest feature is {RANKER_FEATURES[f]!r}, {float(extreme_F[f]):.1f} deviations from its mean"
     )
+
+
+def _ran_away(hyperparameters: Hyperparameters) -> str:
+    return (
+        f"the weights ran away; lower learning_rate (now {hyperparameters.learning_rate:g}) or weight_decay (now "
+        f"{hyperparameters.weight_decay:g})"
+    )
+
+
+def _is_sound(ranker: Ranker) -> bool:
+    return all(bool(torch.isfinite(weight).all()) for weight in ranker.parameters())

@@ -73,15 +73,15 @@ def _means(outcome: Outcome) -> dict[str, float | None]:
 def rival_of(name: str, model: Outcome, other: Outcome, slices: dict[str, npt.NDArray[np.bool_]], seed: int) -> Rival:
     """Hold a model against another on the same customer-weeks, overall and in each slice."""
     difference_N = model.average_precision_N - other.average_precision_N
+    present = {key: rows for key, rows in slices.items() if rows.any()}
     return Rival(
         name=name,
         map_at_12=float(other.average_precision_N.mean()),
         difference=paired_difference(model, other, seed),
         slice_differences={
-            key: bootstrap_mean(difference_N[rows], model.customers_N[rows], seed)
-            for key, rows in slices.items()
-            if rows.any()
+            key: bootstrap_mean(difference_N[rows], model.customers_N[rows], seed) for key, rows in present.items()
         },
+        slice_map_at_12={key: float(other.average_precision_N[rows].mean()) for key, rows in present.items()},
     )
 
 

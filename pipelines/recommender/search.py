@@ -2,6 +2,7 @@
 
     python -m pipelines.recommender.search --lake ./lake --run-id ID --trials 30
 
+The last line on stdout is what was found, or what was given when the gain may be chance; the log has both.
 Every trial is fitted and scored on weeks before the run's cutoff: later purchases are taken away before the search
 begins. The best of many trials looks better than it is; a run with its parameters says how good.
 """
@@ -45,11 +46,10 @@ class Searched:
     """Best minus given, paired by customer, on the weeks that chose the best."""
     n_pruned: int
 
-    def as_json(self) -> str:
-        """Write what differs from the defaults: the `hyperparameters` of a run."""
-        defaults = Hyperparameters.model_validate({}).model_dump()
-        values = self.hyperparameters.model_dump()
-        return json.dumps({name: value for name, value in values.items() if value != defaults[name]}, sort_keys=True)
+    @property
+    def is_gain(self) -> bool:
+        """Is the difference more than chance?"""
+        return self.difference.low > 0
 
 
 class Search:
@@ -107,6 +107,12 @@ class Search:
         return np.concatenate(parts), np.concatenate([week.customers_N for week in validation])
 
 
+def differing(hyperparameters: Hyperparameters) -> dict[str, Any]:
+    """Give what differs from the defaults: the `hyperparameters` of a run."""
+    defaults = Hyperparameters.model_validate({}).model_dump()
+    return {name: value for name, value in hyperparameters.model_dump().items() if value != defaults[name]}
+
+
 def suggest(trial: optuna.Trial, given: Hyperparameters) -> Hyperparameters:
     """Choose a trial's parameters; what is not searched stays as it is given."""
     chosen: dict[str, Any] = {
@@ -129,7 +135,10 @@ def main(
     trials: Annotated[int, typer.Option(min=1, help="Parameters to try besides the given ones.")] = 30,
     hyperparameters: Annotated[str, typer.Option(help="JSON object of what is not searched, or starts it.")] = "{}",
 ) -> None:
-    """Search hyperparameters; the last line on stdout is the JSON for a run's `-p hyperparameters=…`."""
+    """Search hyperparameters; the last line on stdout is the JSON for a run's `-p hyperparameters=…`.
+
+    It is what was given when what was found may be no better than that by more than chance.
+    """
     given = parse_hyperparameters(hyperparameters)
     set_up_torch()
     opened = open_lake(lake_uri(lake))
@@ -140,14 +149,15 @@ def main(
     difference = searched.difference
     log.info(
         "searched",
+        found=differing(searched.hyperparameters),
         map_at_12=round(searched.map_at_12, 5),
         given_map_at_12=round(searched.given_map_at_12, 5),
         difference=[round(value, 5) for value in (difference.mean, difference.low, difference.high)],
-        verdict="is more than chance" if difference.low > 0 else "may be chance: keep the given parameters",
+        verdict="more than chance: take what was found" if searched.is_gain else "may be chance: keep what was given",
         n_trials=trials,
         n_pruned=searched.n_pruned,
     )
-    typer.echo(searched.as_json())
+    typer.echo(json.dumps(differing(searched.hyperparameters if searched.is_gain else given), sort_keys=True))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,15 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Bundles, the champion, and who moved it when and why."
 )
 LakeOption = Annotated[str, typer.Option("--lake", help="Folder or s3://bucket/prefix; empty = $S3_DATA_LAKE_BUCKET.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit for ever.")]
+
+
+def _said(reason: str) -> str:
+    if not reason.strip():
+        raise typer.BadParameter("say why: it is kept in the audit for ever")
+    return reason.strip()
+
+
+ReasonOption = Annotated[str, typer.Option("--reason", callback=_said, help="Why; kept in the audit for ever.")]
 
 
 @app.command("list")

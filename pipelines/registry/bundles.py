@@ -104,7 +104,7 @@ def fetch_evaluated(lake: Lake, version: str, folder: Path) -> None:
     except (ArtefactError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(
             f"champion {version} cannot be compared, because the model as it was evaluated is missing or damaged "
-            f"({error}); promote another version by hand: python -m pipelines.registry promote VERSION --reason …"
+            f"({error})"
         ) from error
 
 

@@ -62,7 +62,7 @@ def objection(lake: Lake, version: str | None, manifest: Manifest, article_ids: 
         return None
     from pipelines.recommender.rivals import known_share
 
-    by_hand = "promote by hand: python -m pipelines.registry promote VERSION --reason …"
+    by_hand = f"promote by hand: python -m pipelines.registry promote {manifest.version} --lake {lake.uri} --reason '…'"
     try:
         champion = read_bundle_manifest(lake, version)
     except (ArtefactError, UsageError) as error:
@@ -82,7 +82,7 @@ def objection(lake: Lake, version: str | None, manifest: Manifest, article_ids: 
     try:
         fetch_evaluated(lake, version, folder)
     except ArtefactError as error:
-        return str(error)
+        return f"{error}; {by_hand}"
     if not _is_made_up(champion) and (share := known_share(folder, article_ids)) < SAME_SHOP_SHARE:
         return (
             f"champion {version} is of another shop: of its articles {share:.0%} are in this articles table; "

@@ -1,6 +1,7 @@
 """ingest: read a source, keep what passes the row rules, quarantine the rest, publish raw/{run_id}."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -146,7 +147,7 @@ def _work(
                 replay=replay,
             )
         except DataGateError as error:
-            kept = _keep_refused(lake, request.run_id, out)
+            kept = _keep_refused(lake, request, source, out)
             raise DataGateError(f"{error}\n{kept}" if kept else str(error)) from error
     if facts["n_rejected"]:
         log.warning("rows_rejected", n_rejected=facts["n_rejected"], by_rule=facts["rejected_by_rule"])
@@ -157,7 +158,7 @@ def _work(
     return {**facts, "source": source_facts}
 
 
-def _keep_refused(lake: Lake, run_id: str, out: Path) -> str:
+def _keep_refused(lake: Lake, request: IngestRequest, source: Source, out: Path) -> str:
     """Store the quarantine of a refused run, so that its rows can be mended and replayed."""
     path = out / "quarantine" / "rejected.csv"
     if not path.is_file():
@@ -166,10 +167,13 @@ def _keep_refused(lake: Lake, run_id: str, out: Path) -> str:
         file.readline()
         if not file.read(1):  # a header alone: the file as a whole was refused, and there is nothing to mend in it
             return ""
-    entry = lake.upload(path, f"raw/{run_id}/{REFUSED}/rejected.csv")
+    entry = lake.upload(path, f"raw/{request.run_id}/{REFUSED}/rejected.csv")
+    command = ["python", "-m", "pipelines.steps.ingest", "--lake", lake.uri, "--run-id", "mended", "--source"]
+    command += [source.uri] if request.data_version == LATEST else [source.uri, "--data-version", request.data_version]
     return (
-        f"The rejected rows are kept in {lake.uri_of(entry.key)}: mend them and run ingest again with --replay, or "
-        "mend the source"
+        f"The rejected rows are kept in {lake.uri_of(entry.key)}: mend the source and run again, or mend a copy of "
+        f"them and read it in:\n  {shlex.join([*command, '--replay', 'rejected.csv'])}\n"
+        "then run on what comes out with -p data-version=mended"
     )
 
 

@@ -15,6 +15,7 @@ import typer
 from inference.manifest import SAFE_NAME
 from pipelines.edge import run_app
 from pipelines.errors import UsageError
+from pipelines.gate import METRIC_CEILING
 from pipelines.lake import Lake, open_lake
 from pipelines.registry.champion import current_user
 from pipelines.settings import lake_uri, load_settings
@@ -49,6 +50,7 @@ def train(
     model_version: str = "auto",
     backtest: int = 0,
     metric_threshold: float = 0.0,
+    metric_ceiling: float = METRIC_CEILING,
     git_commit: str | None = None,
     who: str,
     clock: Callable[[], datetime],
@@ -70,6 +72,8 @@ def train(
             f"model-version {model_version!r} cannot name a bundle; use at most 100 letters, digits, '.', '_' and '-' "
             "(not the word 'champion'), or 'auto'"
         )
+    if not 0 < metric_ceiling <= 1:
+        raise UsageError(f"metric-ceiling must be above 0 and at most 1, got {metric_ceiling}")
     if backtest < 0:
         raise UsageError(f"backtest must be 0 or more weekly cutoffs, got {backtest}")
     processed = read_manifest(lake, "process", run_id)
@@ -79,6 +83,7 @@ def train(
         "model_version": model_version,
         "backtest": backtest,
         "metric_threshold": metric_threshold,
+        "metric_ceiling": metric_ceiling,
     }
     inputs = {"processed": processed.content_sha256}
     checkpoints = Checkpoints(lake, step_fingerprint("train", parameters, inputs, CODE, LIBRARIES))
@@ -91,7 +96,18 @@ def train(
         has_worked = True
         workers.told(True)  # there is something to follow
         with lake.scratch() as scratch:
-            run = Run(knobs, model_version, backtest, metric_threshold, git_commit, who, clock, workers, checkpoints)
+            run = Run(
+                knobs,
+                model_version,
+                backtest,
+                metric_threshold,
+                metric_ceiling,
+                git_commit,
+                who,
+                clock,
+                workers,
+                checkpoints,
+            )
             return train_once(lake, processed, run, scratch, folder)
 
     def step(*, force: bool) -> StepManifest:
@@ -146,6 +162,9 @@ def main(
     hyperparameters: Annotated[str, typer.Option(help='JSON object, such as {"hidden": 16}.')] = "{}",
     model_version: Annotated[str, typer.Option(help="Name of the bundle; auto = from date and content.")] = "auto",
     backtest: Annotated[int, typer.Option(help="More weekly cutoffs before cutoff_date to evaluate on.")] = 0,
+    metric_ceiling: Annotated[
+        float, typer.Option(help="A map_at_12 above it means that the label week leaked, and stops with exit 3.")
+    ] = METRIC_CEILING,
 ) -> None:
     """Train, evaluate, export, register, and promote if the gate says so.
 
@@ -166,6 +185,7 @@ def main(
             model_version=model_version,
             backtest=backtest,
             metric_threshold=settings.metric_threshold,
+            metric_ceiling=metric_ceiling,
             git_commit=git_commit(),
             who=current_user(),
             clock=lambda: datetime.now(UTC),

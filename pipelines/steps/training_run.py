@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ class Run:
     model_version: str
     backtest: int
     metric_threshold: float
+    metric_ceiling: float
     git_commit: str | None
     who: str
     clock: Callable[[], datetime]
@@ -73,7 +74,7 @@ def open_trainer(
 
 def train_once(lake: Lake, processed: StepManifest, run: Run, scratch: Path, output: Path) -> dict[str, Any]:
     """Do the step: every file for the reader goes to `output`, every other to `scratch`."""
-    from pipelines.gate import WEAK, check_ceiling, decide
+    from pipelines.gate import WEAK, decide
     from pipelines.recommender.ablation import ablate
     from pipelines.recommender.bundling import draft_bundle
     from pipelines.recommender.examples import story
@@ -86,7 +87,7 @@ def train_once(lake: Lake, processed: StepManifest, run: Run, scratch: Path, out
     evaluated = _evaluate(trainer, split, run.backtest)
     champion = read_champion(lake)
     metrics, baselines = headline(evaluated)
-    check_ceiling(float(metrics["map_at_12"] or 0.0), evaluated[0].n_live)
+    _check_ceilings(evaluated, run.metric_ceiling, date.fromisoformat(split["first_day"]))
     facts = {
         "cutoff_date": split["cutoff_date"],
         "metrics": metrics,
@@ -111,7 +112,7 @@ def train_once(lake: Lake, processed: StepManifest, run: Run, scratch: Path, out
     )
     rivals, champion_rival, document = measured(evaluated, shop.interactions, shop.segments, parent, run.knobs.seed)
     map_at_12 = metrics["backtest_map_at_12" if run.backtest else "map_at_12"]
-    decision = decide(float(map_at_12 or 0.0), rivals, champion_rival, run.metric_threshold, doubt)
+    decision = decide(float(map_at_12 or 0.0), rivals, champion_rival, run.metric_threshold, doubt, run.metric_ceiling)
     n_covered = min(split["label_end_day"], split["last_day_index"] + 1) - split["cutoff_day"]
     if n_covered < split["horizon_days"]:
         decision.reasons.append(
@@ -151,6 +152,16 @@ def _evaluate(trainer: Trainer, split: dict[str, Any], backtest: int) -> list[Ev
         means = {name: round(float(outcome.average_precision_N.mean()), 5) for name, outcome in one.baselines.items()}
         log.info("evaluated", day=day, map_at_12=round(float(one.model.average_precision_N.mean()), 5), **means)
     return evaluated
+
+
+def _check_ceilings(evaluated: list[Evaluated], ceiling: float, first_day: date) -> None:
+    """Look at the label week, and at each week of a backtest with enough buyers for a mean to say something."""
+    from pipelines.gate import MIN_CUSTOMERS, check_ceiling
+
+    for number, one in enumerate(evaluated):
+        if number == 0 or len(one.week.customers_N) >= MIN_CUSTOMERS:
+            map_at_12 = float(one.model.average_precision_N.mean())
+            check_ceiling(map_at_12, one.n_live, ceiling, first_day + timedelta(days=one.week.day))
 
 
 def _source(lake: Lake, processed: StepManifest) -> Any:

@@ -259,13 +259,18 @@ def test_an_operator_that_onnxruntime_does_not_have_is_refused_when_loaded(bundl
         Engine(load_bundle(bundle))
 
 
+PROVE_NOTHING = [(text, "proves nothing") for text in ("[]", '[{"request": {"top": 3}, "recommendations": []}]')]
+
+
 def test_golden_requests_that_are_none_are_refused(bundle: Path) -> None:
-    for text, message in (("{", "not a list"), ('[{"request": {}}]', "not a list"), ("[1]", "not a list")):
+    no_lists = [(text, "not a list") for text in ("{", '[{"request": {}}]', "[1]")]
+    for text, message in (*no_lists, *PROVE_NOTHING):
         (bundle / "golden.json").write_text(text)
         seal_bundle(bundle, FACTS)
         with pytest.raises(ManifestInvalid, match=message):
             Engine(load_bundle(bundle)).certify()
-    (bundle / "golden.json").write_text('[{"request": {"top": 3, "customer_id": "c0ffee"}, "recommendations": []}]')
+    case = '[{"request": {"top": 3, "customer_id": "c0ffee"}, "recommendations": ["0000000001"]}]'
+    (bundle / "golden.json").write_text(case)
     seal_bundle(bundle, FACTS)
     with pytest.raises(GraphRefused, match=r"golden.json: the request of case 0 fails") as refused:
         Engine(load_bundle(bundle)).certify()

@@ -20,6 +20,7 @@ RESULT = {
     "run_id": "r1",
     "promoted": True,
     "bundle_version": "v7",
+    "champion": "v7",
     "cutoff_date": "2020-09-16",
     "metrics": {"map_at_12": 0.03},
     "baselines": {"popularity": {"map_at_12": 0.01}, "repurchase": {"map_at_12": 0.02}},
@@ -78,7 +79,8 @@ def test_the_quality_line_names_the_best_rule() -> None:
     assert quality_line(RESULT) == (
         "bundle v7 (the champion now): map_at_12 0.0300 in the week from 2020-09-16, best rule (repurchase) 0.0200"
     )
-    assert "not promoted" in quality_line(RESULT | {"promoted": False})
+    assert "(the champion now)" in quality_line(RESULT | {"promoted": False})  # somebody promoted it by hand since
+    assert "(not the champion)" in quality_line(RESULT | {"champion": "v6"})
 
 
 def test_the_answer_is_shown_by_name_beside_what_was_bought() -> None:

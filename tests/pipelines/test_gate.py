@@ -1,6 +1,7 @@
 """The promotion decision, case by case, with its reasons in words."""
 
 import doctest
+from datetime import date
 
 import pytest
 
@@ -15,7 +16,7 @@ def interval(mean: float, width: float = 0.002, n: int = 1000) -> Interval:
 
 
 def rival(name: str, map_at_12: float, difference: Interval, slices: dict[str, Interval] | None = None) -> Rival:
-    return Rival(name, map_at_12, difference, slices or {})
+    return Rival(name, map_at_12, difference, slices or {}, dict.fromkeys(slices or {}, map_at_12))
 
 
 def baselines(popular: float = 0.01, repurchase: float = 0.004) -> dict[str, Rival]:
@@ -113,14 +114,20 @@ def test_a_difference_that_rounds_to_nothing_has_no_sign() -> None:
 @pytest.mark.parametrize(("map_at_12", "n_live"), [(0.501, 25), (1.0, 10_000)])
 def test_a_metric_too_good_to_be_true_stops_the_run(map_at_12: float, n_live: int) -> None:
     with pytest.raises(
-        DataGateError, match=f"map_at_12 {map_at_12:.4f} is above 0.5: too good to be true.*nothing was"
+        DataGateError,
+        match=f"map_at_12 {map_at_12:.4f} in the week from 2020-09-16 is above 0.5: too good to be true.*nothing was",
     ):
-        check_ceiling(map_at_12, n_live)
+        check_ceiling(map_at_12, n_live, 0.5, date(2020, 9, 16))
 
 
 @pytest.mark.parametrize(("map_at_12", "n_live"), [(0.5, 10_000), (1.0, 24), (0.02, 1)])
 def test_what_can_be_true_stops_no_run(map_at_12: float, n_live: int) -> None:
-    check_ceiling(map_at_12, n_live)
+    check_ceiling(map_at_12, n_live, 0.5, date(2020, 9, 16))
+
+
+def test_a_higher_ceiling_lets_a_shop_pass_whose_customers_always_buy_the_same() -> None:
+    check_ceiling(0.8, 10_000, 1.0, date(2020, 9, 16))
+    assert decide(0.8, baselines(), None, 0.0, ceiling=1.0).is_promoted
 
 
 @pytest.mark.parametrize(("map_at_12", "is_promoted"), [(0.5, True), (0.501, False), (1.0, False)])
@@ -151,3 +158,20 @@ def test_no_slice_may_lose_much_beyond_its_noise(loss: Interval, is_promoted: bo
     assert any(reason.startswith("customers in slice 'age under 25' lose: ") for reason in decision.reasons) is (
         not is_promoted
     )
+
+
+def test_a_slice_is_held_against_what_the_champion_reaches_in_it() -> None:
+    loss = interval(-0.0025, width=0.0005)
+    for reached, is_promoted in ((0.018, False), (0.030, True)):  # a tenth is .0018 and .0030
+        champion = Rival("v1", 0.018, interval(0.003), {"cold": loss}, {"cold": reached})
+        assert decide(0.02, baselines(), champion, 0.0).is_promoted is is_promoted
+
+
+def test_an_equal_model_is_told_what_would_let_it_follow() -> None:
+    decision = decide(0.02, baselines(), rival("v1", 0.02, interval(0.0, width=0.0)), 0.0)
+    assert decision.is_promoted is False
+    assert decision.reasons[-1] == (
+        "no better than champion v1: both score the same for each of 1,000 customer-weeks; "
+        "METRIC_THRESHOLD = -0.001 lets an equal model with newer data follow"
+    )
+    assert decide(0.02, baselines(), rival("v1", 0.02, interval(0.0, width=0.0)), -0.001).is_promoted

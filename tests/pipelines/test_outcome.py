@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from pipelines.lake import Lake, open_lake
-from pipelines.outcome import Outcome, collect, summary
+from pipelines.outcome import Outcome, collect, promotion, summary
+from pipelines.registry.champion import CHAMPION_KEY
 from pipelines.steps.step import run_step
 
 TRAIN_FACTS = {
@@ -90,3 +91,31 @@ def test_summary_says_how_many_rows_were_rejected_and_where_they_are(lake: Lake)
 def test_summary_does_not_mention_rows_when_none_was_rejected(lake: Lake) -> None:
     publish(lake, "ingest", "run-1", {"n_rejected": 0})
     assert "rejected" not in summary(collect(lake, "run-1", "Succeeded"))
+
+
+@pytest.mark.parametrize(
+    ("promoted", "champion", "words"),
+    [
+        (True, "v2", "promoted"),
+        (True, "v3", "promoted when it was trained; now the champion is v3"),
+        (True, None, "promoted when it was trained; now there is no champion"),
+        (False, "v1", "not promoted"),
+        (False, None, "not promoted"),
+        (False, "v2", "not promoted when it was trained; now it is the champion"),
+    ],
+)
+def test_reused_work_says_who_answers_now(promoted: bool, champion: str | None, words: str) -> None:
+    outcome = Outcome(run_id="r", status="Succeeded", bundle_version="v2", promoted=promoted, champion=champion)
+    assert promotion(outcome) == words
+
+
+def test_a_champion_that_cannot_be_read_leaves_the_rest_of_the_outcome(lake: Lake) -> None:
+    publish(lake, "train", "run-1", TRAIN_FACTS)
+    assert collect(lake, "run-1", "Succeeded").champion is None
+    lake.write_bytes(
+        CHAMPION_KEY, json.dumps({"version": "2020-09-16-ab12", "path": "bundles/2020-09-16-ab12"}).encode()
+    )
+    assert collect(lake, "run-1", "Succeeded").champion == "2020-09-16-ab12"
+    lake.write_bytes(CHAMPION_KEY, b"{half")
+    outcome = collect(lake, "run-1", "Succeeded")
+    assert (outcome.champion, outcome.bundle_version) == (None, "2020-09-16-ab12")

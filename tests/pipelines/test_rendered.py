@@ -26,7 +26,7 @@ def test_commands_are_the_rendered_ones_with_values_put_in() -> None:
     assert process.argv == (
         *(sys.executable, "-m", "pipelines.steps.process"),
         *("--lake", "./lake", "--run-id", "run-1"),
-        *("--cutoff-date", "2020-09-16", "--horizon-days", "7"),
+        *("--cutoff-date", "2020-09-16", "--horizon-days", "7", "--accept-gates", ""),
     )
     assert process.after == ("ingest",)
 

@@ -145,3 +145,18 @@ def test_wrong_use_exits_2_with_one_error_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == "error: unknown parameter 'horizn-days'; did you mean 'horizon-days'?\n"
     assert done.stdout == ""
+
+
+def test_a_run_that_never_began_keeps_the_promise_of_json(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.submit", "--local", "--json", "-p", "horizon-days=0", "-p", "run-id=mine"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 2
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    assert (outcome["run_id"], outcome["status"]) == ("mine", "Error")
+    assert "horizon-days" in outcome["error"]
+    assert outcome["error"] in done.stderr

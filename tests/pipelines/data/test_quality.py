@@ -168,7 +168,7 @@ def test_accepted_gates_are_read_from_one_text() -> None:
 def test_a_gate_that_cannot_be_accepted_is_refused(text: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_accepted(text)
-    assert f"--accept-gates names {text!r}" in str(caught.value)
+    assert f"accept-gates names {text!r}" in str(caught.value)
     assert hint in str(caught.value)
 
 
@@ -191,5 +191,5 @@ def test_a_refusal_is_a_table_of_what_failed() -> None:
     assert "volume_collapse" not in text
     assert last == (
         "all figures: ./lake/processed/r1/quality_report.json; "
-        "if the data is right as it is, pass --accept-gates date_gaps"
+        "if the data is right as it is, run again with -p accept-gates=date_gaps"
     )

@@ -47,6 +47,12 @@ def rows_of(*rows: dict[str, str | None]) -> pl.DataFrame:
         ("article_id", "01000O0001", "article_id_format", "10 characters, expected 10 digits"),
         (
             "article_id",
+            "706016001.0",
+            "article_id_format",
+            "a spreadsheet or a program wrote the id as a decimal number; export it again as text",
+        ),
+        (
+            "article_id",
             "7.06016E+08",
             "article_id_format",
             "a spreadsheet wrote the id as a number and lost digits; export it again as text",
@@ -60,6 +66,7 @@ def rows_of(*rows: dict[str, str | None]) -> pl.DataFrame:
         ),
         ("article_id", "0999999999", "article_unknown", "articles has no such article_id"),
         ("price", "free", "price_not_a_number", "not a finite number"),
+        ("price", "0,025", "price_not_a_number", "a number with a decimal comma; write 0.025 with a point"),
         ("price", "nan", "price_not_a_number", "not a finite number"),
         ("price", "inf", "price_not_a_number", "not a finite number"),
         ("price", "", "price_not_a_number", "not a finite number"),

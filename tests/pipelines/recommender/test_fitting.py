@@ -138,6 +138,21 @@ def test_weights_that_run_away_are_said_with_the_learning_rate() -> None:
         fit_ranker([synthetic_week(300, day=14)], [], knobs)
 
 
+def test_weights_that_run_away_in_the_last_step_are_not_shipped() -> None:
+    knobs = KNOBS.model_copy(update={"learning_rate": 1e30, "batch_size": 64, "max_epochs": 1})
+    with pytest.raises(DataGateError, match=r"after epoch 1 the validation loss is \S+: the weights ran away; lower"):
+        fit_ranker(
+            [synthetic_week(64)], [synthetic_week(30, seed=1)], knobs
+        )  # one step an epoch: its own loss is still a number
+
+
+def test_a_validation_week_that_is_no_number_stops_the_fit() -> None:
+    held = synthetic_week(30, day=21, seed=1)
+    held.features_RCF[:, :, 2] = np.nan
+    with pytest.raises(DataGateError, match="after epoch 1 the validation loss is nan"):
+        fit_ranker([synthetic_week(60, day=14)], [held], KNOBS)
+
+
 @pytest.mark.parametrize(("n_weeks", "n_customers", "expected"), [(2, 10, 1), (8, 3000, 1), (8, 1500, 2), (8, 10, 2)])
 def test_validation_grows_until_it_has_enough_customers_or_a_quarter(
     n_weeks: int, n_customers: int, expected: int

@@ -45,7 +45,8 @@ def test_a_champion_that_cannot_be_read_stops_no_training(
     found = objection(folder_lake, "v1", challenger, IDS, tmp_path)
     assert found is not None
     assert found.startswith("champion v1 cannot be compared (")
-    assert found.endswith("promote by hand: python -m pipelines.registry promote VERSION --reason …")
+    command = f"python -m pipelines.registry promote v2 --lake {folder_lake.uri} --reason '…'"
+    assert found.endswith(f"promote by hand: {command}")
 
 
 def test_a_champion_whose_evaluated_model_is_damaged_stops_no_training(folder_lake: Lake, tmp_path: Path) -> None:
@@ -55,6 +56,7 @@ def test_a_champion_whose_evaluated_model_is_damaged_stops_no_training(folder_la
     found = objection(folder_lake, "v1", bundle(tmp_path, "v2", REAL), IDS, tmp_path)
     assert found is not None
     assert "is missing or damaged" in found
+    assert f"promote by hand: python -m pipelines.registry promote v2 --lake {folder_lake.uri} " in found
 
 
 def test_the_first_model_of_a_lake_meets_no_objection(folder_lake: Lake, tmp_path: Path) -> None:

@@ -243,6 +243,10 @@ def test_too_many_rejects_stop_the_run_with_a_table_and_lose_nothing(lake: Lake,
     )
     key = "raw/run-1/refused/rejected.csv"
     assert lake.uri_of(key) in message
+    command = (
+        f"python -m pipelines.steps.ingest --lake {lake.uri} --run-id mended --source {shop} --replay rejected.csv"
+    )
+    assert command in message.splitlines()[-2]
     kept = pl.read_csv(lake.read_bytes(key), infer_schema=False)
     assert kept.select("line", "article_id").rows() == [("100", "7.06016E+08"), ("101", "7.06016E+08")]
     with pytest.raises(ArtefactError, match="has no finished ingest step"):
@@ -509,5 +513,15 @@ def test_articles_with_ids_of_another_form_stop_with_the_line_the_value_and_the_
     articles = [ARTICLES[0], *(line.replace("0100000001", "SHIRT-1") for line in ARTICLES[1:2])]
     source = KaggleFolder(articles=articles).write(tmp_path / "source")
     wanted = "articles.csv has no row that could be kept; .* line 2, .* article_id 'SHIRT-1': expected 10 digits"
+    with pytest.raises(DataGateError, match=wanted):
+        read(folder_lake, source)
+
+
+def test_a_file_in_another_encoding_is_refused_for_its_text(folder_lake: Lake, tmp_path: Path) -> None:
+    source = KaggleFolder().write(tmp_path / "source")
+    (source / "articles.csv").write_bytes(b"article_id,prod_name\n0100000001,R\xf6hre\n")
+    wanted = (
+        r"articles.csv has no row that could be kept; the first, line 2, was refused: the row is not UTF-8 text\. Mend"
+    )
     with pytest.raises(DataGateError, match=wanted):
         read(folder_lake, source)

@@ -215,7 +215,7 @@ def test_a_failed_gate_exits_with_3_and_a_table(folder_lake: Lake, shop: ShopTab
     assert done.returncode == 3
     assert "error: 1 of the quality gates refused the data" in done.stderr
     assert "date_gaps" in done.stderr
-    assert "pass --accept-gates date_gaps" in done.stderr
+    assert "run again with -p accept-gates=date_gaps" in done.stderr
     assert run_command(folder_lake, "--run-id", "run-1", "--accept-gates", "date_gaps").returncode == 0
 
 

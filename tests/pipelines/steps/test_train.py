@@ -370,13 +370,19 @@ def test_no_hyperparameters_are_the_defaults() -> None:
 
 
 def test_a_metric_too_good_to_be_true_stops_the_run_and_registers_nothing(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch
+    trained: Trained,
 ) -> None:
     before = contents(trained.lake)
-    monkeypatch.setattr("pipelines.gate.METRIC_CEILING", 0.001)
-    with pytest.raises(DataGateError, match=r"map_at_12 0\.\d+ is above 0\.001: too good to be true"):
-        train_here(trained.lake, "r1", '{"threads": 1, "max_epochs": 1, "training_weeks": 3, "ablation": false}')
+    quick = '{"threads": 1, "max_epochs": 1, "training_weeks": 3, "ablation": false}'
+    with pytest.raises(DataGateError, match=r"map_at_12 0\.\d+ in the week from \S+ is above 0\.001: too good"):
+        train_here(trained.lake, "r1", quick, metric_ceiling=0.001)
     assert contents(trained.lake) == before
+
+
+@pytest.mark.parametrize("ceiling", [0.0, -1.0, 1.01, float("nan")])
+def test_a_ceiling_that_is_none_is_refused(trained: Trained, ceiling: float) -> None:
+    with pytest.raises(UsageError, match="metric-ceiling must be above 0 and at most 1"):
+        train_here(trained.lake, "r1", FIRST, metric_ceiling=ceiling)
 
 
 def test_a_look_back_is_not_held_against_a_champion_that_was_fitted_on_its_label_week(trained: Trained) -> None:
