@@ -87,7 +87,7 @@ def train_once(lake: Lake, processed: StepManifest, run: Run, scratch: Path, out
     evaluated = _evaluate(trainer, split, run.backtest)
     champion = read_champion(lake)
     metrics, baselines = headline(evaluated)
-    _check_ceilings(evaluated, run.metric_ceiling, date.fromisoformat(split["first_day"]))
+    check_ceilings(evaluated, run.metric_ceiling, date.fromisoformat(split["first_day"]))
     facts = {
         "cutoff_date": split["cutoff_date"],
         "metrics": metrics,
@@ -154,7 +154,7 @@ def _evaluate(trainer: Trainer, split: dict[str, Any], backtest: int) -> list[Ev
     return evaluated
 
 
-def _check_ceilings(evaluated: list[Evaluated], ceiling: float, first_day: date) -> None:
+def check_ceilings(evaluated: list[Evaluated], ceiling: float, first_day: date) -> None:
     """Look at the label week, and at each week of a backtest with enough buyers for a mean to say something."""
     from pipelines.gate import MIN_CUSTOMERS, check_ceiling
 

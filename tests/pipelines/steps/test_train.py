@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from inference.bundle import load_bundle
@@ -26,6 +28,7 @@ from pipelines.steps.ingest import IngestRequest, ingest
 from pipelines.steps.process import process
 from pipelines.steps.step import StepManifest
 from pipelines.steps.train import train
+from pipelines.steps.training_run import check_ceilings
 
 NOW = datetime(2026, 1, 5, 2, 30, tzinfo=UTC)
 FIRST = '{"threads": 1, "max_epochs": 4, "training_weeks": 4}'
@@ -377,6 +380,22 @@ def test_a_metric_too_good_to_be_true_stops_the_run_and_registers_nothing(
     with pytest.raises(DataGateError, match=r"map_at_12 0\.\d+ in the week from \S+ is above 0\.001: too good"):
         train_here(trained.lake, "r1", quick, metric_ceiling=0.001)
     assert contents(trained.lake) == before
+
+
+def week_scored(day: int, map_at_12: float, n_customers: int) -> Any:
+    """What the ceiling looks at of an evaluated week of a large shop."""
+    return SimpleNamespace(
+        n_live=10_000,
+        week=SimpleNamespace(day=day, customers_N=np.arange(n_customers)),
+        model=SimpleNamespace(average_precision_N=np.full(n_customers, map_at_12)),
+    )
+
+
+def test_a_leak_into_a_backtested_week_stops_the_run_too() -> None:
+    newest = week_scored(70, 0.03, 500)
+    with pytest.raises(DataGateError, match=r"map_at_12 0\.9000 in the week from 2020-01-05 is above 0\.5"):
+        check_ceilings([newest, week_scored(63, 0.02, 500), week_scored(56, 0.9, 30)], 0.5, date(2019, 11, 10))
+    check_ceilings([newest, week_scored(56, 0.9, 29)], 0.5, date(2019, 11, 10))  # of so few it may be luck
 
 
 @pytest.mark.parametrize("ceiling", [0.0, -1.0, 1.01, float("nan")])
