@@ -1,7 +1,7 @@
 """Bundles on the server's own disk: copied from where they are published, verified once, and known by their content.
 
     MODEL_CACHE/{key of the registry}/{version}-{12 digits of the manifest's sha256}/   a bundle, with .verified
-    MODEL_CACHE/{key of the registry}/champion.json                                     the last one that was good
+    MODEL_CACHE/{key of the registry}/champion.json                the last one that was good, and what failed in use
 
 A bundle is served from here and never from the lake itself: a file that somebody truncates there would end the server,
 which has it mapped. The manifest lists the sha256 of every file, so its own hash stands for them all.
@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from inference.errors import BundleError
@@ -64,12 +65,16 @@ def missing_bytes(folder: Path, manifest: Manifest) -> int:
     return max(0, needed - shutil.disk_usage(folder).free)
 
 
-def note_champion(folder: Path, fingerprint: str, bundle: Path) -> None:
-    """Remember the champion that answers, for a restart without the registry; a bundle served in place is not ours."""
+def note_champion(folder: Path, fingerprint: str, bundle: Path, rolled_back: Mapping[str, str]) -> None:
+    """Remember the champion that answers, for a restart without the registry; a bundle served in place is not ours.
+
+    `rolled_back` says of fingerprints why they are not to be tried again.
+    """
     if bundle.parent != folder:
         return
     partial = folder / f".{CHAMPION_NAME}-{os.getpid()}"
-    partial.write_text(json.dumps({"fingerprint": fingerprint, "folder": bundle.name}))
+    noted = {"fingerprint": fingerprint, "folder": bundle.name, "rolled_back": dict(rolled_back)}
+    partial.write_text(json.dumps(noted))
     partial.replace(folder / CHAMPION_NAME)
 
 
@@ -81,6 +86,15 @@ def last_champion(folder: Path) -> tuple[str, Path] | None:
         return (str(noted["fingerprint"]), bundle) if is_verified(bundle) else None
     except (OSError, ValueError, KeyError, TypeError, BundleError):
         return None
+
+
+def rolled_back_champions(folder: Path) -> dict[str, str]:
+    """Give what was rolled back by this server or one before it: fingerprint → why."""
+    try:
+        noted = json.loads((folder / CHAMPION_NAME).read_bytes())
+        return {str(fingerprint): str(reason) for fingerprint, reason in noted["rolled_back"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def hold(partial: Path) -> int:

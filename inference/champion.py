@@ -4,12 +4,12 @@ import asyncio
 import hashlib
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from inference.cache import CHAMPION_NAME, last_champion, note_champion, registry_folder
+from inference.cache import CHAMPION_NAME, last_champion, note_champion, registry_folder, rolled_back_champions
 from inference.errors import BundleError, FetchFailed, ManifestInvalid
 from inference.manifest import MANIFEST_NAME, SAFE_NAME
 from inference.origin import FolderOrigin
@@ -40,8 +40,12 @@ class Source(Protocol):
         """
         ...
 
-    def note_good(self, fingerprint: str, folder: Path) -> None:
-        """Remember a bundle that answers; OSError when that cannot be written down."""
+    def note_good(self, fingerprint: str, folder: Path, rolled_back: Mapping[str, str]) -> None:
+        """Remember a bundle that answers, and which failed in use; OSError when that cannot be written down."""
+        ...
+
+    def rolled_back(self) -> dict[str, str]:
+        """Give what failed in use, now or in an earlier run: fingerprint → why."""
         ...
 
     def last_good(self) -> Champion | None:
@@ -81,9 +85,13 @@ class _Cached:
         self._uri = uri
         self._cache = cache
 
-    def note_good(self, fingerprint: str, folder: Path) -> None:
-        """Remember a bundle that answers; OSError when that cannot be written down."""
-        note_champion(registry_folder(self._cache, self._uri), fingerprint, folder)
+    def note_good(self, fingerprint: str, folder: Path, rolled_back: Mapping[str, str]) -> None:
+        """Remember a bundle that answers, and which failed in use; OSError when that cannot be written down."""
+        note_champion(registry_folder(self._cache, self._uri), fingerprint, folder, rolled_back)
+
+    def rolled_back(self) -> dict[str, str]:
+        """Give what failed in use, now or in an earlier run: fingerprint → why."""
+        return rolled_back_champions(registry_folder(self._cache, self._uri))
 
     def last_good(self) -> Champion | None:
         """Give the bundle that answered last, now or in an earlier run, if it is still there."""

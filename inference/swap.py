@@ -98,8 +98,8 @@ class Swap:
         self._n_checks = 0
         self._refused: dict[str, int] = {}
         """fingerprint → the check at which it is tried again"""
-        self._rolled_back: dict[str, str] = {}
-        """fingerprint → why; never tried again by this process"""
+        self._rolled_back = source.rolled_back()
+        """fingerprint → why; not tried again, after a restart neither"""
 
     def live(self) -> Live:
         """Give the model that answers now; RequestRefused with 503 before there is one."""
@@ -141,7 +141,11 @@ class Swap:
             self._refused.clear()
             self.reason = ""
         elif champion.fingerprint in self._rolled_back:
+            await self._fall_back()
             self.reason = self._rolled_back[champion.fingerprint]
+            if self.current is None:  # better than no answers
+                del self._rolled_back[champion.fingerprint]
+                return False
         elif champion.refusal is not None:
             self._refuse(champion.fingerprint, champion.refusal)
         elif champion.fingerprint not in self._refused:
@@ -207,14 +211,14 @@ class Swap:
             self._settling = asyncio.get_running_loop().call_later(PROBATION_S, self._settle)
 
     async def _fall_back(self) -> None:
-        """Answer with the model of an earlier run when there is no other: the registry's was refused on its trial."""
+        """Answer with the model of an earlier run when there is no other: the registry's was refused, or failed."""
         last = self._source.last_good() if self.current is None else None
         if last is not None and last.fingerprint not in self._refused:
             await self._try(last)
 
     def _note_good(self, live: Live) -> None:
         try:
-            self._source.note_good(live.fingerprint, live.engine.bundle.folder)
+            self._source.note_good(live.fingerprint, live.engine.bundle.folder, self._rolled_back)
         except OSError as error:
             log.warning("champion_not_noted", reason=f"{error.filename}: {error.strerror}")
 

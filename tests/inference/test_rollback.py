@@ -19,7 +19,7 @@ from inference.swap import MIN_FAILURES, Swap
 from inference.telemetry import Metrics
 from tests.inference.conftest import promote
 from tests.inference.test_hostile_bundles import FACTS, edit_model
-from tests.inference.test_server import StartServer, metric
+from tests.inference.test_server import Server, StartServer, metric
 from tests.inference.tiny_bundle import article_id, customer_id, write_bundle
 
 MIB = 1 << 20
@@ -46,6 +46,11 @@ def break_for_long_histories(folder: Path, version: str) -> None:
     seal_bundle(folder, FACTS | {"version": version, "signals": ["all"]})
 
 
+def wait_for_refusal(server: Server, reason: str) -> None:
+    """Wait until /healthz gives the reason."""
+    server.wait_for(lambda: reason in (server.get("/healthz").json()["last_refusal"] or ""), reason)
+
+
 LONG = {"article_ids": [article_id(index) for index in range(1, 6)]}
 
 
@@ -61,7 +66,7 @@ def test_a_model_that_fails_in_use_is_rolled_back_and_not_tried_again(
     assert server.predict({}).status_code == 200
     statuses = [server.predict(LONG).status_code for _ in range(MIN_FAILURES + 3)]
     assert statuses == [500] * MIN_FAILURES + [200] * 3
-    server.wait_for(lambda: "was rolled back to v1" in (server.get("/healthz").json()["last_refusal"] or ""), "why")
+    wait_for_refusal(server, "was rolled back to v1")
     assert server.predict({}).json()["model_version"] == "v1"
     assert metric(server, "model_swaps_total", outcome="rolled_back") == 1
     assert metric(server, "model_info", version="v1") == 1
@@ -72,6 +77,31 @@ def test_a_model_that_fails_in_use_is_rolled_back_and_not_tried_again(
     promote(registry, "v3")
     server.wait_for_version("v3")
     assert server.get("/healthz").json()["last_refusal"] is None
+
+
+def test_a_restart_does_not_try_again_what_was_rolled_back_unless_nothing_else_is_left(
+    start_server: StartServer, registry: Path, tmp_path: Path
+) -> None:
+    break_for_long_histories(registry / "bundles" / "v2", "v2")
+    server = start_server(MODEL_URI=str(registry))
+    server.wait_for_version("v1")
+    promote(registry, "v2")
+    server.wait_for_version("v2")
+    assert [server.predict(LONG).status_code for _ in range(MIN_FAILURES)] == [500] * MIN_FAILURES
+    server.wait_for_version("v1")
+    for _ in range(2):  # the first restart remembers it for the second
+        server.stop()
+        server = start_server(MODEL_URI=str(registry))
+        server.wait_for_version("v1")
+        assert server.predict(LONG).status_code == 200
+        wait_for_refusal(server, "was rolled back to v1")
+        assert len(server.events("model_swapped")) == 1
+    server.stop()
+    for copy in (tmp_path / "cache").glob("*/v1-*/model.onnx"):
+        copy.unlink()
+    server = start_server(MODEL_URI=str(registry))
+    server.wait_for_version("v2")
+    assert server.predict({}).status_code == 200
 
 
 def test_a_customer_who_breaks_the_graph_fails_no_other_of_a_bulk(start_server: StartServer, tmp_path: Path) -> None:
@@ -141,7 +171,7 @@ def test_champions_refused_on_their_trial_push_nothing_out_of_the_cache_and_a_re
     server.stop()
     again = start_server(MODEL_URI=str(registry), MODEL_CACHE=str(tmp_path / "cache"))
     again.wait_for_version("v1")
-    again.wait_for(lambda: "answers share" in (again.get("/healthz").json()["last_refusal"] or ""), "why")
+    wait_for_refusal(again, "answers share")
     assert len(again.events("champion_refused")) == 1
     promote(registry, "v2")
     again.wait_for_version("v2")
@@ -180,7 +210,7 @@ def test_a_restart_without_a_lake_answers_from_the_copy(
     again = start_server(MODEL_URI=str(registry))
     again.wait_for_version("v1")
     reason = "no champion" if damage == "gone" else "not a champion"
-    again.wait_for(lambda: reason in (again.get("/healthz").json()["last_refusal"] or ""), "why")
+    wait_for_refusal(again, reason)
     assert again.predict({}).status_code == 200
 
 
