@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)] = "info"
     model_uri: Address = "./lake/registry"
     """A bundle folder, or a registry (a folder or s3://bucket/prefix/registry) whose champion is followed."""
-    model_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
+    model_poll_seconds: Annotated[float, Field(ge=0.01)] = 30.0
     model_cache: File = Path("/tmp/fashion-bundles")
     """Where bundles are copied to; needs room for three."""
     rules_uri: Address | None = None
