@@ -66,8 +66,8 @@ def day_number(ordinal: int) -> int:
     return ordinal - EPOCH_ORDINAL
 
 
-def check_arrays(folder: Path, arrays: dict[str, Array], manifest: Manifest) -> None:
-    """Check every length, order and reference between the arrays and the manifest."""
+def check_arrays(folder: Path, arrays: dict[str, Array], manifest: Manifest, names_bytes: int) -> None:
+    """Check every length, order and reference between the arrays, the manifest and a names file of that size."""
 
     def require(claim: bool | np.bool_, name: str, what: str) -> None:
         if not claim:
@@ -107,6 +107,8 @@ def check_arrays(folder: Path, arrays: dict[str, Array], manifest: Manifest) -> 
     require(bool(np.isfinite(retrieval_SN).all()), "segment_retrieval", "holds a value that is not finite")
     starts = arrays["article_offsets"]
     require(starts[0] == 0 and bool((np.diff(starts) > 0).all()), "article_offsets", "does not grow from 0")
+    what = f"ends at {starts[-1]:,}, articles.jsonl at {names_bytes:,} bytes"
+    require(starts[-1] == names_bytes, "article_offsets", what)
 
     for name, entries in (("article_ids", "articles"), ("customer_keys", "customers")):
         ordered = all(bool((chunk[1:] > chunk[:-1]).all()) for chunk in _overlapping(arrays[name]))

@@ -199,7 +199,7 @@ def _check_contents(folder: Path, manifest: Manifest) -> None:
     if missing:
         where = str(folder / MANIFEST_NAME)
         raise ManifestInvalid(f"files does not name {', '.join(missing)}", where=where, mend=COPY_AGAIN)
-    check_arrays(folder, open_arrays(folder), manifest)
+    check_arrays(folder, open_arrays(folder), manifest, (folder / ARTICLES_NAME).stat().st_size)
     check_graph(folder / MODEL_NAME, set(manifest.files))
 
 

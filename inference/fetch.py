@@ -8,6 +8,7 @@ and `etag`: with them the server asks for changes without credentials and withou
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ from inference.champion import MAX_CHAMPION_BYTES, fingerprint_of, parse_champio
 from inference.errors import BundleError, FetchFailed, FileDamaged
 from inference.fetch_s3 import open_bucket
 from inference.limits import yield_processor
-from inference.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, parse_manifest
+from inference.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, check_claim, parse_manifest
 from inference.origin import FolderOrigin, Missing, Origin
 from inference.pages import drop_written
 
@@ -81,6 +82,7 @@ def _fetch(origin: Origin, cache: Path, known: Sequence[str]) -> dict[str, Any]:
     if fingerprint in known:
         return {"fingerprint": fingerprint}
     try:
+        _check_registered(origin, prefix)
         try:
             bundle = _copy(origin, prefix, cache)
         except OSError:
@@ -94,6 +96,17 @@ def _fetch(origin: Origin, cache: Path, known: Sequence[str]) -> dict[str, Any]:
         return {"fingerprint": fingerprint, "folder": origin.where(prefix.rstrip("/")), "in_place": True}
     prune(cache, bundle)
     return {"fingerprint": fingerprint, "folder": str(bundle)}
+
+
+def _check_registered(origin: Origin, prefix: str) -> None:
+    """Hold a registry's manifest against what the version was bound to; of one put there by hand there is nothing."""
+    if not prefix:
+        return
+    version = prefix.split("/")[1]
+    claim = f"contents/{version}.json"
+    with contextlib.suppress(Missing):  # a manifest that is missing is found out, and said, by the copy
+        text = origin.read(claim, MAX_MANIFEST_BYTES)
+        check_claim(text, version, origin.read(prefix + MANIFEST_NAME, MAX_MANIFEST_BYTES), where=origin.where(claim))
 
 
 def _copy(origin: Origin, prefix: str, cache: Path) -> Path | None:

@@ -1,6 +1,7 @@
 """The manifest of a bundle: what it holds, from what it was made, and how good it was found."""
 
 import datetime as dt
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -133,3 +134,27 @@ def parse_manifest(text: bytes, *, where: str) -> Manifest:
             f"n_live {manifest.n_live} exceeds n_articles {manifest.n_articles}", where=where, mend=MEND
         )
     return manifest
+
+
+def check_claim(claim: bytes, version: str, text: bytes, *, where: str) -> None:
+    """Hold the bytes of a manifest against contents/{version}.json of its registry, which bound the version to them.
+
+    Raises ManifestInvalid for a manifest that was rewritten since, or that is another version's; `where` names the
+    claim.
+    """
+    try:
+        claimed = json.loads(claim)
+        files, sha256 = dict(claimed["bundle"]), claimed.get("manifest")  # registries of before have no sha256
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ManifestInvalid(f"damaged ({error})", where=where, mend="restore it from a copy") from error
+    manifest = parse_manifest(text, where=where)
+    is_same = files == {name: record.sha256 for name, record in manifest.files.items()}
+    if sha256 is not None:
+        is_same = is_same and sha256 == hashlib.sha256(text).hexdigest()
+    if manifest.version != version or not is_same:
+        raise ManifestInvalid(
+            f"the manifest of bundle {version} is not the one that was registered: its version, its hash or those of "
+            "its files are not what stands here",
+            where=where,
+            mend="restore the manifest from a copy, or train again",
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from math import ceil
 
 from pipelines.errors import DataGateError
 from pipelines.recommender.metrics import Interval
@@ -90,9 +91,10 @@ def decide(
     ]
     if is_promoted and unproven:
         n = baselines[unproven[0]].difference.n
+        times = max(_times_more(baselines[name].difference) for name in unproven)
         reasons.append(
-            f"{WEAK}: over {n:,} customer-weeks the gain over {' and '.join(unproven)} may be chance; "
-            "a backtest over more weeks would tell"
+            f"{WEAK}: over {n:,} customer-weeks the gain over {' and '.join(unproven)} may be chance; about {times:,} "
+            "times as many would tell, which a longer backtest has"
         )
     if objection:
         return Decision(False, [*reasons, objection])
@@ -120,7 +122,8 @@ def decide(
         is_promoted = False
         reasons.append(
             f"no better than champion {champion.name}: both score the same for each of {champion.difference.n:,} "
-            "customer-weeks; METRIC_THRESHOLD = -0.001 lets an equal model with newer data follow"
+            "customer-weeks, so nothing is lost; should an equal model follow where it knows newer purchases, "
+            "METRIC_THRESHOLD = -0.001 lets it"
         )
     else:
         is_promoted = False
@@ -133,6 +136,16 @@ def decide(
             is_promoted = False
             reasons.append(f"customers in slice {name!r} lose: {_words(difference)}")
     return Decision(is_promoted, reasons)
+
+
+def _times_more(difference: Interval) -> int:
+    """Say how many times the customers would put the interval of the same mean above zero: its width falls with √n.
+
+    >>> _times_more(Interval(0.002, -0.002, 0.006, 100)), _times_more(Interval(0.002, 0.002, 0.002, 3))
+    (4, 10)
+    """
+    by_width = ((difference.mean - difference.low) / difference.mean) ** 2
+    return max(2, ceil(by_width), ceil(MIN_CUSTOMERS / difference.n))
 
 
 def _words(difference: Interval) -> str:

@@ -1,11 +1,12 @@
 """What a run says at its end: the JSON line that programs read, and the summary that people read."""
 
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.errors import ArtefactError
+from pipelines.errors import ArtefactError, PipelineError
 from pipelines.lake.base import Lake
 from pipelines.registry.champion import read_champion
 from pipelines.steps.manifest import StepManifest, read_manifest
@@ -74,6 +75,15 @@ def _manifest(lake: Lake, step: str, run_id: str) -> StepManifest | None:
 def _report(lake: Lake, manifest: StepManifest) -> str | None:
     entry = manifest.files.get("report.html")
     return lake.uri_of(entry.key) if entry else None
+
+
+def champion_since(lake: Lake, since: datetime) -> str | None:
+    """Name the champion if it was moved since then: what a run that was interrupted could not say itself."""
+    with suppress(PipelineError, ValueError, TypeError):
+        champion = read_champion(lake)
+        if champion and datetime.fromisoformat(champion.move["when"]) >= since:
+            return champion.version
+    return None
 
 
 def summary(outcome: Outcome) -> str:

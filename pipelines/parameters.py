@@ -129,7 +129,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         name="hyperparameters",
         default="{}",
-        description="A JSON object for the trainer; python -m pipelines.recommender.hyperparameters lists its names.",
+        description='A JSON object for the trainer, such as {"hidden": 16}.',
         check=_is_json_object,
     ),
     Parameter(

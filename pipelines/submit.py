@@ -16,9 +16,9 @@ from pipelines import argo
 from pipelines.edge import run_app
 from pipelines.errors import PipelineError, UsageError
 from pipelines.journal import Journal
-from pipelines.lake import open_lake
+from pipelines.lake import Lake, open_lake
 from pipelines.local import LocalRun
-from pipelines.outcome import Outcome, collect, summary
+from pipelines.outcome import Outcome, champion_since, collect, summary
 from pipelines.parameters import (
     check_parameters,
     check_run_id,
@@ -63,7 +63,10 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Last line of stdout: the outcome as JSON.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the manifest; run nothing.")] = False,
 ) -> None:
-    """Run the pipeline: ingest → process → eda beside train."""
+    """Run the pipeline: ingest → process → eda beside train.
+
+    python -m pipelines.recommender.hyperparameters lists the hyperparameters.
+    """
     options = {
         "source": source,
         "lake": lake,
@@ -161,7 +164,7 @@ def _run_here(plan: tuple[PlannedStep, ...], run_id: str, given: dict[str, str],
     with shown(console) as on_change:
         run = LocalRun(plan, lake=lake, run_id=run_id, parameters=complete(given), journal=journal, on_change=on_change)
         exit_code = run.execute()
-    error = _explain_failure(run.record, journal)
+    error = _explain_failure(lake, run.record, journal)
     failed = run.record.failed_step
     outcome = collect(
         lake,
@@ -175,9 +178,11 @@ def _run_here(plan: tuple[PlannedStep, ...], run_id: str, given: dict[str, str],
     _finish(outcome, exit_code, as_json=as_json)
 
 
-def _explain_failure(record: RunRecord, journal: Journal) -> str | None:
+def _explain_failure(lake: Lake, record: RunRecord, journal: Journal) -> str | None:
     if record.status == "Interrupted":
-        return "interrupted; run the same command again to go on: finished steps are not repeated"
+        moved = champion_since(lake, record.started_at)
+        already = f". The champion was moved meanwhile, to {moved}, which answers customers now" if moved else ""
+        return "interrupted; run the same command again to go on: finished steps are not repeated" + already
     if (failed := record.failed_step) is None:
         return None
     lines = journal.last_lines(failed.name, 40)

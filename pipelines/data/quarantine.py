@@ -16,6 +16,7 @@ from pipelines.data.schema import ARTICLE_COLUMNS, CUSTOMER_COLUMNS, REJECT_COLU
 from pipelines.errors import UsageError
 
 PLACE = ("file", "line")
+CURED_BY_ARTICLES = ("article_unknown", "article_id_format")  # an id of 9 digits is mended when articles has it with 10
 EXAMPLE_WIDTH = 34
 
 
@@ -124,9 +125,15 @@ class Replay:
         return rejects.join(mended, on=PLACE, how="anti")
 
     def of_file(self, file: str, columns: Sequence[str]) -> pl.DataFrame:
-        """Give the mended rows of a file as the reader gives rows; call once its rejects are known."""
+        """Give the mended rows of a file as the reader gives rows; call once its rejects are known.
+
+        A row that was rejected because its article was missing, was left as it is and is no reject now has come in by
+        itself with that article.
+        """
         rows = self.rows.filter(pl.col("file") == file)
         stray = rows.join(self._claimed, on=PLACE, how="anti")
+        came_in = stray.filter(pl.col("rule").is_in(CURED_BY_ARTICLES) & (pl.col("article_id") == pl.col("value")))
+        rows, stray = (each.join(came_in, on=PLACE, how="anti") for each in (rows, stray))
         if len(stray):
             raise UsageError(
                 f"replay: {file} line {stray['line'][0]} is not among the rejected rows of this source, so taking it "

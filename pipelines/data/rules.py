@@ -14,6 +14,7 @@ from pipelines.data.schema import REJECT_COLUMNS, TRANSACTION_COLUMNS
 
 EARLIEST_DAY = date(2000, 1, 1)  # earlier dates are slips of two-digit years
 DATE = r"^\d{4}-\d{2}-\d{2}([ T]00:00:00(\.0+)?)?$"
+TIME_OF_DAY = r"^\s*\d{4}-\d{2}-\d{2}[ T]\d{1,2}:\d{2}"
 DECIMAL_COMMA = r"^\s*\d*,\d+\s*$"
 SCIENTIFIC = r"^\d([.,]\d+)?[eE]\+?\d+$"
 
@@ -112,7 +113,9 @@ class RowRules:
         return {
             "columns": pl.lit("the row does not have as many columns as the header"),
             "encoding": pl.lit("the row is not UTF-8 text"),
-            "date_invalid": pl.lit(f"not a date written YYYY-MM-DD, {EARLIEST_DAY} or later"),
+            "date_invalid": pl.when(pl.col("t_dat").str.contains(TIME_OF_DAY))
+            .then(pl.lit("a day with a time of day; export the day alone, as YYYY-MM-DD"))
+            .otherwise(pl.lit(f"not a date written YYYY-MM-DD, {EARLIEST_DAY} or later")),
             "date_future": pl.lit(f"later than {self.today}, the day on which it was read"),
             "customer_missing": pl.lit("no customer_id"),
             "article_id_format": pl.when(article.str.contains(SCIENTIFIC))

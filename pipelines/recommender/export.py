@@ -238,6 +238,12 @@ def certify_parity(folder: Path, recommender: Recommender, shop: Shop, day: int,
         gaps.append(float(np.abs(np.sort(answer.scores) - np.sort(scores)).max(initial=0.0)))
     overlap = float(np.mean(overlaps)) if overlaps else 1.0
     if overlap < MIN_OVERLAP:
+        if (score_BK.max(axis=1) == score_BK.min(axis=1)).all():
+            raise ArtefactError(
+                f"the model gives each of the {len(customers)} customers' articles one and the same score: it has "
+                "learned nothing, and is not registered; see learning_rate and weight_decay in hyperparameters, and "
+                "the losses in the log"
+            )
         raise ArtefactError(
             f"the exported graph and torch agree on {overlap:.4f} of the top 12 of {len(customers)} customers, "
             f"at least {MIN_OVERLAP} is needed; the bundle is not registered"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import typer
@@ -23,7 +23,7 @@ LARGE_BASKET = 5.0
 class Hyperparameters(BaseModel):
     """The `hyperparameters` JSON of a run; the defaults adapt to small and large shops by themselves."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     seed: int = Field(7, ge=0, le=2**31 - 1, description="Seeds weights, batches and samples.")
     max_history: int = Field(
@@ -106,7 +106,7 @@ def parse_hyperparameters(text: str) -> Hyperparameters:
     Raises UsageError that names every problem at once, and the nearest known name of an unknown one.
     """
     try:
-        given = json.loads(text or "{}")
+        given = json.loads(text or "{}", object_pairs_hook=_each_once)
     except json.JSONDecodeError as error:
         raise UsageError(
             f"hyperparameters is not JSON: {error.msg} at character {error.pos} of {text!r}; "
@@ -134,6 +134,14 @@ def parse_hyperparameters(text: str) -> Hyperparameters:
             else:
                 problems.append(f"{name} = {problem['input']!r}: {problem['msg']}")
         raise UsageError("hyperparameters: " + "; ".join(problems)) from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    given = dict(pairs)
+    for name in given:
+        if sum(name == other for other, _ in pairs) > 1:
+            raise UsageError(f"hyperparameters names {name!r} more than once; keep one")
+    return given
 
 
 app = typer.Typer(add_completion=False)

@@ -110,7 +110,7 @@ def _cards(document: Mapping[str, Any]) -> list[Card]:
         Card(
             "Hit rate",
             metric("hit_rate", mean_of(document, MODEL, "hit_rate_at_12")),
-            "of customers buy one of 12 answers",
+            f"of {'customer-weeks' if n_weeks > 1 else 'customers'} buy one of 12 answers",
         ),
         Card(
             "Recall of 100", metric("recall", mean_of(document, MODEL, "recall_at_100")), "of what is bought is found"
@@ -152,7 +152,7 @@ def _champion_card(document: Mapping[str, Any]) -> Card:
 
 
 def _chance(difference: Comparison | None) -> str:
-    return "; may be chance" if difference and difference.may_be_chance else ""
+    return f"; {difference.chance}" if difference and difference.chance else ""
 
 
 def _label_week_map(document: Mapping[str, Any]) -> float | None:
@@ -186,7 +186,7 @@ def _metric_table(document: Mapping[str, Any]) -> Table:
     notes = [f"{label(name).capitalize()}: {RULE_NOTES[name]}." for name in models if name in RULE_NOTES]
     caption = " ".join([caption, *notes])
     if champion:
-        columns.append("champion")
+        columns.append("champion" if len(document.get("weeks", [])) < 2 else "champion, in the label week alone")
         theirs = champion.get("metrics", {})
         for name, row in zip(names, rows, strict=False):
             row.append(cell(name, theirs.get(name)))

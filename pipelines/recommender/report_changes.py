@@ -37,6 +37,8 @@ def change_blocks(document: Mapping[str, Any]) -> list[Block]:
     customers = changes.get("customers", [])
     if not customers:
         return []
+    if all(one["before"] == one["after"] for one in customers):
+        return [Text("Both answer them alike, article by article and in the same order.", "note")]
     rows: list[list[Cell]] = [_row(one) for one in sorted(customers, key=lambda one: one["overlap"])]
     table = Table(
         ["customer", "newly recommended"],

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from pipelines.report.blocks import Finding, Tone
-from pipelines.report.numbers import MISSING, percent
+from pipelines.report.numbers import MISSING, count, percent
 
 MODEL = "model"
 MODEL_LABEL = "this model"
@@ -88,7 +88,19 @@ class Comparison:
         return self.low <= 0 <= self.high
 
     @property
+    def is_nothing(self) -> bool:
+        """Do both score the same for everyone?"""
+        return self.low == self.high == 0
+
+    @property
+    def chance(self) -> str:
+        """Say what a reader should add to the bare difference."""
+        return "the same for everyone" if self.is_nothing else "may be chance" if self.may_be_chance else ""
+
+    @property
     def words(self) -> str:
+        if self.is_nothing:
+            return f"No difference: both score the same in each of {count(self.n)} customer-weeks"
         sure = "may be chance" if self.may_be_chance else "is more than chance"
         return f"The difference, {signed(self.mean)} (95 % interval {signed(self.low)} to {signed(self.high)}), {sure}"
 

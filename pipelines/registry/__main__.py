@@ -38,7 +38,10 @@ ReasonOption = Annotated[str, typer.Option("--reason", callback=_said, help="Why
 
 @app.command("list")
 def list_command(lake: LakeOption = "") -> None:
-    """List all bundles, the newest data last and of the same data what was made last; the champion is marked."""
+    """List all bundles, the newest data last and of the same data what was made last; the champion is marked.
+
+    map_at_12, and the best baseline beside it, are of the label week alone; "backtested" is over a backtest's weeks.
+    """
     opened = open_lake(lake_uri(lake))
     champion = read_champion(opened)
     versions = list_versions(opened)
@@ -60,6 +63,7 @@ def list_command(lake: LakeOption = "") -> None:
         "evaluated from",
         "map_at_12",
         "best baseline",
+        "backtested",
         "parent",
     ):
         table.add_column(name, overflow="fold")
@@ -74,6 +78,7 @@ def list_command(lake: LakeOption = "") -> None:
             str(manifest.cutoff_date),
             "" if map_at_12 is None else f"{map_at_12:.4f}",
             f"{best:.4f}",
+            "" if (pooled := manifest.metrics.get("backtest_map_at_12")) is None else f"{pooled:.4f}",
             manifest.parent or "",
         )
     # Into a pipe or a file every row is one line, however long.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
 
 from inference.bundle import load_bundle, verify_bundle
 from inference.engine import Engine
 from inference.errors import BundleError
-from inference.manifest import Manifest, parse_manifest
+from inference.manifest import Manifest, check_claim, parse_manifest
 from pipelines.errors import ArtefactError, LakeConflict, LakeKeyMissing, UsageError
 from pipelines.lake.base import FileEntry, Lake, file_sha256
 from pipelines.registry.deletion import finish_deletion
@@ -42,7 +44,7 @@ def register(lake: Lake, folder: Path, manifest: Manifest, evaluated: Path) -> b
         )
         for path in sorted(evaluated.iterdir())
     ]
-    _claim(lake, manifest, entries)
+    _claim(lake, manifest, sealed, entries)
     for entry in entries:
         lake.upload(evaluated / entry.key.rsplit("/", 1)[1], entry.key, sha256=entry.sha256)
     for name in sorted(manifest.files):
@@ -55,12 +57,15 @@ def register(lake: Lake, folder: Path, manifest: Manifest, evaluated: Path) -> b
     return True
 
 
-def _claim(lake: Lake, manifest: Manifest, evaluation: list[FileEntry]) -> None:
-    """Bind the version to these files before the first is uploaded, so that two runs never mix theirs under one name.
+def _claim(lake: Lake, manifest: Manifest, sealed: bytes, evaluation: list[FileEntry]) -> None:
+    """Bind the version to this manifest and these files before the first is uploaded.
+
+    So two runs never mix theirs under one name.
 
     A run that was killed after it finds its own claim when it runs again.
     """
     contents = {
+        "manifest": hashlib.sha256(sealed).hexdigest(),
         "bundle": {name: record.sha256 for name, record in manifest.files.items()},
         "evaluation": [entry.model_dump() for entry in evaluation],
     }
@@ -73,23 +78,6 @@ def _claim(lake: Lake, manifest: Manifest, evaluation: list[FileEntry]) -> None:
                 f"{lake.uri_of(key)} says that another run took the version {manifest.version!r} for other content, "
                 "and versions are immutable; choose another model-version, or 'auto'"
             ) from None
-
-
-def _check_claim(lake: Lake, version: str, manifest: Manifest) -> None:
-    """Hold a manifest against what was registered under the version: one that was rewritten since is refused."""
-    try:
-        claimed = json.loads(lake.read_bytes(contents_key(version)))["bundle"]
-    except LakeKeyMissing:
-        return  # registered by hand: its manifest is all there is
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtefactError(
-            f"{lake.uri_of(contents_key(version))} is damaged ({error}); restore it from a copy"
-        ) from error
-    if manifest.version != version or {name: record.sha256 for name, record in manifest.files.items()} != claimed:
-        raise ArtefactError(
-            f"the manifest of bundle {version} is not the one that was registered: its version or the hashes of its "
-            f"files are not those of {lake.uri_of(contents_key(version))}; restore it from a copy, or train again"
-        )
 
 
 def fetch_evaluated(lake: Lake, version: str, folder: Path) -> None:
@@ -114,9 +102,14 @@ def list_versions(lake: Lake) -> list[str]:
 
 
 def read_bundle_manifest(lake: Lake, version: str) -> Manifest:
+    """Read what was registered under a version; raises ArtefactError for a manifest that was rewritten since."""
     key = f"{bundle_folder(version)}/manifest.json"
     try:
-        return parse_manifest(lake.read_bytes(key), where=lake.uri_of(key))
+        text = lake.read_bytes(key)
+        manifest = parse_manifest(text, where=lake.uri_of(key))
+        with suppress(LakeKeyMissing):  # of one registered by hand the manifest is all there is
+            check_claim(lake.read_bytes(contents_key(version)), version, text, where=lake.uri_of(contents_key(version)))
+        return manifest
     except LakeKeyMissing:
         known = ", ".join(list_versions(lake)) or "none yet"
         raise UsageError(f"there is no bundle {version!r} in {lake.uri_of('registry')}; there are: {known}") from None
@@ -133,7 +126,6 @@ def by_age(lake: Lake, manifest: Manifest) -> tuple[date, datetime, str]:
 def fetch_bundle(lake: Lake, version: str, folder: Path) -> Manifest:
     """Copy a bundle out of the lake and verify it; raises ArtefactError when it is not what was sealed."""
     manifest = read_bundle_manifest(lake, version)
-    _check_claim(lake, version, manifest)
     folder.mkdir(parents=True, exist_ok=True)
     for name, record in manifest.files.items():
         key = f"{bundle_folder(version)}/{name}"

@@ -34,6 +34,7 @@ CODE = (
 )
 SHOP_CODE = ("pipelines.data.synthetic",)
 REFUSED = "refused"
+RUN_ON = ("python", "-m", "pipelines.submit", "--local", "--lake")
 
 log = get_logger()
 app = typer.Typer(add_completion=False)
@@ -173,7 +174,7 @@ def _keep_refused(lake: Lake, request: IngestRequest, source: Source, out: Path)
     return (
         f"The rejected rows are kept in {lake.uri_of(entry.key)}: mend the source and run again, or mend a copy of "
         f"them and read it in:\n  {shlex.join([*command, '--replay', 'rejected.csv'])}\n"
-        "then run on what comes out with -p data-version=mended"
+        f"then run on what comes out:\n  {shlex.join([*RUN_ON, lake.uri, '-p', 'data-version=mended'])}"
     )
 
 

@@ -17,6 +17,7 @@ from pipelines.edge import run_app
 from pipelines.errors import UsageError
 from pipelines.gate import METRIC_CEILING
 from pipelines.lake import Lake, open_lake
+from pipelines.logs import get_logger
 from pipelines.registry.champion import current_user
 from pipelines.settings import lake_uri, load_settings
 from pipelines.steps.challenge import LOST_RACE
@@ -39,6 +40,7 @@ CODE = (
 )
 LIBRARIES = ("torch", "numpy", "polars", "onnx", "onnxscript", "onnxruntime", "altair", "jinja2", "vl-convert-python")
 
+log = get_logger()
 app = typer.Typer(add_completion=False)
 
 
@@ -132,14 +134,15 @@ def train(
     return manifest
 
 
-def follow(lake: Lake, *, run_id: str, hyperparameters: str, workers: Workers) -> None:
+def follow(lake: Lake, *, run_id: str, hyperparameters: str, backtest: int, workers: Workers) -> None:
     """Help the writer among the workers, which calls `train`; publish nothing."""
     from pipelines.recommender.hyperparameters import parse_hyperparameters
 
     knobs = parse_hyperparameters(hyperparameters)
     while workers.told(False):
         with lake.scratch() as scratch:
-            trainer, _, _ = open_trainer(lake, read_manifest(lake, "process", run_id), knobs, scratch, workers)
+            processed = read_manifest(lake, "process", run_id)
+            trainer, _, _ = open_trainer(lake, processed, knobs, scratch, workers, backtest=backtest)
             trainer.follow()
 
 
@@ -176,7 +179,7 @@ def main(
     opened = open_lake(lake_uri(lake))
     with joined() as workers:
         if not workers.is_writer:
-            follow(opened, run_id=run_id, hyperparameters=hyperparameters, workers=workers)
+            follow(opened, run_id=run_id, hyperparameters=hyperparameters, backtest=backtest, workers=workers)
             return
         manifest = train(
             opened,
@@ -191,6 +194,7 @@ def main(
             clock=lambda: datetime.now(UTC),
             workers=workers,
         )
+        log.info("report", uri=opened.uri_of(manifest.files["report.html"].key))
         typer.echo(json.dumps(manifest.facts))
 
 

@@ -52,8 +52,14 @@ def open_trainer(
     scratch: Path,
     workers: Workers,
     checkpoints: Checkpoints | None = None,
+    *,
+    backtest: int,
 ) -> tuple[Trainer, Shop, dict[str, Any]]:
-    """Read the processed shop; returns its trainer, the shop, and split.json."""
+    """Read the processed shop; returns its trainer, the shop, and split.json.
+
+    What the hyperparameters leave to the data is settled by what came before the earliest of the `backtest` + 1
+    cutoffs: one setting for all weeks, and none of them had a say in it.
+    """
     from pipelines.recommender.shop import INPUT_FILES, read_shop
     from pipelines.recommender.training import Trainer, set_up_torch
 
@@ -65,7 +71,7 @@ def open_trainer(
         shop.segments,
         split["horizon_days"],
         knobs,
-        known_before=split["cutoff_day"],
+        known_before=split["cutoff_day"] - backtest * split["horizon_days"],
         workers=workers,
         checkpoints=checkpoints,
     )
@@ -82,7 +88,9 @@ def train_once(lake: Lake, processed: StepManifest, run: Run, scratch: Path, out
     from pipelines.recommender.report import render_training_report
     from pipelines.recommender.serving_cost import measure_apart
 
-    trainer, shop, split = open_trainer(lake, processed, run.knobs, scratch, run.workers, run.checkpoints)
+    trainer, shop, split = open_trainer(
+        lake, processed, run.knobs, scratch, run.workers, run.checkpoints, backtest=run.backtest
+    )
     trainer.check_backtest(split["cutoff_day"], run.backtest)
     evaluated = _evaluate(trainer, split, run.backtest)
     champion = read_champion(lake)

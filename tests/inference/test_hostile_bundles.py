@@ -11,6 +11,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from inference.bundle import (
+    ArrayInvalid,
     BundleError,
     FileDamaged,
     GraphRefused,
@@ -53,6 +54,13 @@ def flip_byte(path: Path, position: int) -> None:
     data = bytearray(path.read_bytes())
     data[position] ^= 0xFF
     path.write_bytes(data)
+
+
+def test_names_that_end_before_their_offsets_are_refused(bundle: Path) -> None:
+    names = bundle / "articles.jsonl"
+    names.write_bytes(names.read_bytes()[:-9])
+    with pytest.raises(ArrayInvalid, match=r"ends at [\d,]+, articles\.jsonl at [\d,]+ bytes"):
+        seal_bundle(bundle, FACTS)
 
 
 def test_a_changed_byte_in_any_file_is_refused(bundle: Path) -> None:

@@ -1,8 +1,11 @@
 """A model that was good on paper and fails in use; one that does not fit; a lake that is damaged under the server."""
 
 import asyncio
+import hashlib
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +52,33 @@ def break_for_long_histories(folder: Path, version: str) -> None:
 def wait_for_refusal(server: Server, reason: str) -> None:
     """Wait until /healthz gives the reason."""
     server.wait_for(lambda: reason in (server.get("/healthz").json()["last_refusal"] or ""), reason)
+
+
+def bind(registry: Path, version: str) -> None:
+    """Write down what a version was bound to, as registering it does."""
+    text = (registry / "bundles" / version / "manifest.json").read_bytes()
+    files = {name: record["sha256"] for name, record in json.loads(text)["files"].items()}
+    (registry / "contents").mkdir(exist_ok=True)
+    claim = {"manifest": hashlib.sha256(text).hexdigest(), "bundle": files, "evaluation": []}
+    (registry / "contents" / f"{version}.json").write_text(json.dumps(claim))
+
+
+@pytest.mark.parametrize("seal_again", [write_bundle, None], ids=["files", "manifest"])
+def test_a_bundle_that_was_rewritten_since_it_was_registered_is_refused(
+    registry: Path, tmp_path: Path, seal_again: Callable[..., Path] | None
+) -> None:
+    bind(registry, "v1")
+    found = fetch_champion(str(registry), tmp_path / "cache", [])
+    assert "folder" in found
+    folder = registry / "bundles" / "v1"
+    if seal_again:
+        shutil.rmtree(folder)
+        seal_again(folder, version="v1", best=3)  # whole and certified, and not what was registered
+    else:
+        (folder / "manifest.json").write_text((folder / "manifest.json").read_text() + " ")
+    refused = fetch_champion(str(registry), tmp_path / "cache", [found["fingerprint"]])["refused"]
+    assert refused["what"].startswith("the manifest of bundle v1 is not the one that was registered")
+    assert refused["where"] == str(registry / "contents/v1.json")
 
 
 LONG = {"article_ids": [article_id(index) for index in range(1, 6)]}

@@ -87,15 +87,15 @@ def test_reasons_read_aloud() -> None:
 
 
 def test_examples_in_docstrings_hold() -> None:
-    assert doctest.testmod(gate) == (0, 1)
+    assert doctest.testmod(gate) == (0, 2)
 
 
 def test_a_first_model_whose_gain_may_be_chance_is_promoted_and_says_so() -> None:
     decision = decide(0.02, baselines(repurchase=0.001), None, 0.0)
     assert decision.is_promoted
     assert decision.reasons[2:] == [
-        "weak evidence: over 1,000 customer-weeks the gain over repurchase_popularity may be chance; a backtest over "
-        "more weeks would tell",
+        "weak evidence: over 1,000 customer-weeks the gain over repurchase_popularity may be chance; about 4 "
+        "times as many would tell, which a longer backtest has",
         "no champion to beat: beating every baseline on average is enough, since some model must answer",
     ]
 
@@ -171,7 +171,7 @@ def test_an_equal_model_is_told_what_would_let_it_follow() -> None:
     decision = decide(0.02, baselines(), rival("v1", 0.02, interval(0.0, width=0.0)), 0.0)
     assert decision.is_promoted is False
     assert decision.reasons[-1] == (
-        "no better than champion v1: both score the same for each of 1,000 customer-weeks; "
-        "METRIC_THRESHOLD = -0.001 lets an equal model with newer data follow"
+        "no better than champion v1: both score the same for each of 1,000 customer-weeks, so nothing is lost; "
+        "should an equal model follow where it knows newer purchases, METRIC_THRESHOLD = -0.001 lets it"
     )
     assert decide(0.02, baselines(), rival("v1", 0.02, interval(0.0, width=0.0)), -0.001).is_promoted

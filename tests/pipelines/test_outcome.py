@@ -1,11 +1,12 @@
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.lake import Lake, open_lake
-from pipelines.outcome import Outcome, collect, promotion, summary
+from pipelines.outcome import Outcome, champion_since, collect, promotion, summary
 from pipelines.registry.champion import CHAMPION_KEY
 from pipelines.steps.step import run_step
 
@@ -119,3 +120,13 @@ def test_a_champion_that_cannot_be_read_leaves_the_rest_of_the_outcome(lake: Lak
     lake.write_bytes(CHAMPION_KEY, b"{half")
     outcome = collect(lake, "run-1", "Succeeded")
     assert (outcome.champion, outcome.bundle_version) == (None, "2020-09-16-ab12")
+
+
+def test_a_champion_that_was_moved_during_a_run_is_named(folder_lake: Lake) -> None:
+    start = datetime(2026, 1, 5, 2, 30, tzinfo=UTC)
+    assert champion_since(folder_lake, start) is None
+    champion = {"version": "v2", "number": 2, "action": "promote", "previous": "v1"}
+    for moved_at, version in (("2026-01-05T02:20:00+00:00", None), ("2026-01-05T02:40:00+00:00", "v2"), (None, None)):
+        text = json.dumps(champion | {"promoted_at": moved_at})
+        folder_lake.write_bytes("registry/champion.json", text.encode())
+        assert champion_since(folder_lake, start) == version

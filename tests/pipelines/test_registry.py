@@ -195,13 +195,15 @@ def test_exactly_one_of_racing_processes_wins(folder_lake: Lake) -> None:
     assert champion_of(folder_lake) == f"r{codes.index(0)}"
 
 
-@pytest.mark.parametrize("changed", ["version", "sha256"])
+@pytest.mark.parametrize("changed", ["version", "sha256", "metrics"])
 def test_a_manifest_that_was_rewritten_since_is_not_promoted(folder_lake: Lake, tmp_path: Path, changed: str) -> None:
     add(folder_lake, tmp_path, "v1")
     key = "registry/bundles/v1/manifest.json"
     manifest = json.loads(folder_lake.read_bytes(key))
     if changed == "version":
         manifest["version"] = "v2"
+    elif changed == "metrics":
+        manifest["metrics"] = {"map_at_12": 0.4}
     else:  # another file with its own hash, as somebody would write who wants it served
         name = sorted(manifest["files"])[0]
         data = folder_lake.read_bytes(f"registry/bundles/v1/{name}") + b" "
@@ -210,6 +212,9 @@ def test_a_manifest_that_was_rewritten_since_is_not_promoted(folder_lake: Lake, 
     folder_lake.write_bytes(key, json.dumps(manifest).encode())
     with pytest.raises(ArtefactError, match="the manifest of bundle v1 is not the one that was registered"):
         promote(folder_lake, "v1", **BY_HAND)  # type: ignore[arg-type]
+    listed = CliRunner().invoke(app, ["list", "--lake", folder_lake.uri])
+    assert "left out: " in listed.stderr
+    assert "v1" not in listed.stdout
 
 
 def test_promotion_by_hand_verifies_and_is_noted(lake: Lake, tmp_path: Path) -> None:
@@ -364,7 +369,8 @@ def run(lake: Lake, *arguments: str) -> str:
 
 def test_list_prints_whole_rows_with_the_newest_data_last(folder_lake: Lake, tmp_path: Path) -> None:
     long = "a-version-with-a-name-that-fits-in-no-column-of-a-narrow-terminal-" + 30 * "x"
-    facts = {"metrics": {"map_at_12": 0.0}, "baselines": {"popular": {"map_at_12": 0.25}}, "parent": "b"}
+    metrics = {"map_at_12": 0.0, "backtest_map_at_12": 0.125}
+    facts = {"metrics": metrics, "baselines": {"popular": {"map_at_12": 0.25}}, "parent": "b"}
     add(folder_lake, tmp_path, long, facts=facts | {"trained_through": "2020-10-01"})
     add(folder_lake, tmp_path, "b", facts={"metrics": {}})
     move(folder_lake, "b")
@@ -373,8 +379,8 @@ def test_list_prints_whole_rows_with_the_newest_data_last(folder_lake: Lake, tmp
     made = [datetime.strptime(row.pop(3) + "Z", "%Y-%m-%d %H:%M%z") for row in cells]
     assert all(timedelta(0) <= datetime.now(UTC) - when < timedelta(minutes=10) for when in made)
     assert cells == [
-        ["champion", "b", "2020-09-22", "2020-09-16", "", "0.0000", ""],
-        ["", long, "2020-10-01", "2020-09-16", "0.0000", "0.2500", "b"],
+        ["champion", "b", "2020-09-22", "2020-09-16", "", "0.0000", "", ""],
+        ["", long, "2020-10-01", "2020-09-16", "0.0000", "0.2500", "0.1250", "b"],
     ]
 
 

@@ -35,6 +35,12 @@ def rows_of(*rows: dict[str, str | None]) -> pl.DataFrame:
     ("column", "value", "rule", "reason"),
     [
         ("t_dat", "2020-02-30", "date_invalid", "not a date written YYYY-MM-DD, 2000-01-01 or later"),
+        (
+            "t_dat",
+            "2020-01-06 13:45:10",
+            "date_invalid",
+            "a day with a time of day; export the day alone, as YYYY-MM-DD",
+        ),
         ("t_dat", "06.01.2020", "date_invalid", "not a date written YYYY-MM-DD, 2000-01-01 or later"),
         ("t_dat", "0020-01-06", "date_invalid", "not a date written YYYY-MM-DD, 2000-01-01 or later"),
         ("t_dat", "", "date_invalid", "not a date written YYYY-MM-DD, 2000-01-01 or later"),

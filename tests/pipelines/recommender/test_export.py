@@ -64,6 +64,14 @@ def test_a_graph_of_other_weights_is_refused(exported: Exported) -> None:
         certify_parity(exported.folder, other.eval(), exported.shop, END_DAY, MAX_HISTORY)
 
 
+def test_a_model_that_learned_nothing_is_refused_as_that(exported: Exported) -> None:
+    ranker = exported.recommender.ranker
+    other = Recommender(exported.recommender.signals, type(ranker)(ranker.mean_F, ranker.scale_F, 0, 0.0))
+    torch.nn.init.zeros_(other.ranker.linear.weight)
+    with pytest.raises(ArtefactError, match=r"42 customers' articles one and the same score: it has learned nothing"):
+        certify_parity(exported.folder, other.eval(), exported.shop, END_DAY, MAX_HISTORY)
+
+
 def test_a_batch_of_one_answers_as_a_batch_of_many(exported: Exported) -> None:
     requests = requests_of(exported)
     for request, of_many in zip(requests, exported.engine.recommend_batch(requests), strict=True):

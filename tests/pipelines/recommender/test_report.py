@@ -230,7 +230,7 @@ LACKS: dict[str, tuple[Callable[[Document], None], set[str], str]] = {
         set(FIGURES) - {"How much of each answer stays"},
         "map_at_12 could not be measured.",
     ),
-    "everything zero": (everything_zero, set(), "may be chance"),
+    "everything zero": (everything_zero, set(), "the same for everyone"),
     "no examples": (no_examples, set(), "The run wrote no examples."),
 }
 
@@ -283,12 +283,25 @@ def test_verdict_says_who_answers(document: Document, is_promoted: bool, champio
 
 @pytest.mark.parametrize(
     ("low", "high", "words"),
-    [(0.001, 0.003, "is more than chance"), (-0.001, 0.005, "may be chance"), (-0.003, -0.001, "is more than chance")],
+    [
+        (0.001, 0.003, "is more than chance"),
+        (-0.001, 0.005, "may be chance"),
+        (-0.003, -0.001, "is more than chance"),
+        (0.0, 0.0, "both score the same in each of 9 customer-weeks"),
+    ],
 )
 def test_an_interval_across_zero_may_be_chance(document: Document, low: float, high: float, words: str) -> None:
     document["champion"]["difference"] = {"mean": (low + high) / 2, "low": low, "high": high, "n": 9}
     _, because = report_words.verdict(document)
     assert because.endswith(f"{words}.")
+
+
+def test_answers_that_stay_as_they_are_need_no_drawing(document: Document) -> None:
+    for one in document["changes"]["customers"]:
+        one["after"], one["overlap"] = one["before"], 12
+    html = render_training_report(document)
+    assert "Both answer them alike, article by article and in the same order." in html
+    assert "How much of each answer stays" not in html
 
 
 def test_verdict_and_every_reason_of_the_gate_stand_on_top(document: Document) -> None:

@@ -246,7 +246,8 @@ def test_too_many_rejects_stop_the_run_with_a_table_and_lose_nothing(lake: Lake,
     command = (
         f"python -m pipelines.steps.ingest --lake {lake.uri} --run-id mended --source {shop} --replay rejected.csv"
     )
-    assert command in message.splitlines()[-2]
+    assert command in message.splitlines()[-3]
+    assert message.endswith(f"python -m pipelines.submit --local --lake {lake.uri} -p data-version=mended")
     kept = pl.read_csv(lake.read_bytes(key), infer_schema=False)
     assert kept.select("line", "article_id").rows() == [("100", "7.06016E+08"), ("101", "7.06016E+08")]
     with pytest.raises(ArtefactError, match="has no finished ingest step"):
@@ -327,6 +328,22 @@ def test_mended_rows_come_back_in_and_the_others_stay_in_quarantine(
     assert table(folder_lake, replayed, "quarantine/rejected.parquet")["line"].to_list() == [4]
     bad = read_manifest(folder_lake, "ingest", "bad")
     assert bad.facts["n_rejected"] == 3  # the version before is as it was
+
+
+def test_purchases_of_a_mended_article_come_in_by_themselves(folder_lake: Lake, tmp_path: Path) -> None:
+    purchases = [purchase(), purchase(article_id="0400000001"), purchase(article_id="0400000001", price="free")]
+    shop = KaggleFolder(purchases=purchases, articles=[*ARTICLES, "4e8,400000,Fourth,259,x"]).write(tmp_path / "shop")
+    bad = read(folder_lake, shop, "bad", max_rejected_share=0.8)
+    rejected = pl.read_csv(folder_lake.read_bytes(bad.files["quarantine/rejected.csv"].key), infer_schema=False)
+    assert sorted(rejected["rule"]) == ["article_id_format", "article_unknown", "article_unknown"]
+    is_article = pl.col("file") == "articles.csv"
+    rejected.with_columns(article_id=pl.when(is_article).then(pl.lit("0400000001")).otherwise("article_id")).write_csv(
+        tmp_path / "mended.csv"
+    )
+    replayed = read(folder_lake, shop, "again", max_rejected_share=0.8, replay=tmp_path / "mended.csv")
+    assert transactions(folder_lake, replayed)["article_id"].to_list() == [SHIRT, "0400000001"]
+    assert replayed.facts["rejected_by_rule"] == {"price_not_a_number": 1}
+    assert replayed.facts["n_replayed"] == 1
 
 
 def test_a_replay_onto_a_replayed_version_keeps_what_was_mended_before(

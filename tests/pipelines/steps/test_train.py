@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,7 @@ from pipelines.errors import ArtefactError, DataGateError, UsageError
 from pipelines.lake import Lake, open_lake
 from pipelines.recommender.baselines import BASELINES
 from pipelines.recommender.hyperparameters import Hyperparameters, parse_hyperparameters
+from pipelines.recommender.workers import Workers
 from pipelines.registry.bundles import fetch_bundle, list_versions, read_bundle_manifest
 from pipelines.registry.champion import read_audit, read_champion
 from pipelines.steps.challenge import LOST_RACE
@@ -28,7 +29,8 @@ from pipelines.steps.ingest import IngestRequest, ingest
 from pipelines.steps.process import process
 from pipelines.steps.step import StepManifest
 from pipelines.steps.train import train
-from pipelines.steps.training_run import check_ceilings
+from pipelines.steps.training_run import check_ceilings, open_trainer
+from tests.pipelines.data.kaggle_folder import CUSTOMERS, KaggleFolder, purchase
 
 NOW = datetime(2026, 1, 5, 2, 30, tzinfo=UTC)
 FIRST = '{"threads": 1, "max_epochs": 4, "training_weeks": 4}'
@@ -315,6 +317,29 @@ def test_a_backtest_longer_than_the_data_is_refused_before_the_work(trained: Tra
         train_here(trained.lake, "r1", FIRST, backtest=500)
 
 
+def test_no_evaluated_week_has_a_say_in_what_the_data_settles(folder_lake: Lake, tmp_path: Path) -> None:
+    def settled(run_id: str, *absurd: str) -> list[Hyperparameters]:
+        days = [date(2020, 1, 1) + timedelta(days=number) for number in range(70)]
+        calm = [purchase(str(day), f"c{number}") for day in days for number in range(10)]
+        customers = [CUSTOMERS[0], *(f"c{number},,,ACTIVE,NONE,30.0,x" for number in range(10))]
+        shop = KaggleFolder(purchases=[*calm, *absurd], customers=customers).write(tmp_path / run_id)
+        ingest(folder_lake, IngestRequest(run_id=run_id, source=str(shop)), now=NOW)
+        processed = process(folder_lake, run_id=run_id, cutoff_date="2020-03-04", accepted_gates=["volume_explosion"])
+        found = []
+        for backtest in (0, 1, 2):
+            with folder_lake.scratch() as scratch:
+                knobs = parse_hyperparameters("{}")
+                trainer, _, _ = open_trainer(folder_lake, processed, knobs, scratch, Workers(), backtest=backtest)
+                found.append(trainer.hyperparameters)
+        return found
+
+    calm = settled("calm")
+    absurd = [purchase("2020-02-20", f"c{number}") for number in range(10) for _ in range(400)]
+    assert settled("label-week", *(row.replace("02-20", "03-05") for row in absurd)) == calm
+    seen = settled("backtested-week", *absurd)
+    assert [one == other for one, other in zip(seen, calm, strict=True)] == [False, False, True]
+
+
 def test_a_run_without_processed_data_says_what_to_run_first(folder_lake: Lake) -> None:
     with pytest.raises(ArtefactError, match=r"r9.*process"):
         train_here(folder_lake, "r9", "{}")
@@ -334,6 +359,10 @@ def test_a_negative_backtest_is_refused(folder_lake: Lake) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('{"hidden": true}', "hidden = True: Input should be a valid integer"),
+        ('{"threads": "2"}', "threads = '2': Input should be a valid integer"),
+        ('{"ablation": "no"}', "ablation = 'no': Input should be a valid boolean"),
+        ('{"hidden": 8, "seed": 1, "hidden": 16}', "hyperparameters names 'hidden' more than once; keep one"),
         ("{", "hyperparameters is not JSON: Expecting property name"),
         ("[1]", r"hyperparameters must be a JSON object such as .* got '\[1\]'"),
         ("7", "hyperparameters must be a JSON object"),
