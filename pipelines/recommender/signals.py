@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, pad
 
 from pipelines.recommender.interactions import ATTRIBUTES
+from pipelines.recommender.kinds import KIND_PLANES, Kinds, is_in_last_visit, visit_share
 from pipelines.recommender.retrieval import (
     DECAYS,
     FAMILIES,
@@ -44,9 +45,12 @@ PERSONAL_FEATURES = (
     "repurchase_share",
     "repurchase_gap",
     "repurchase_due",
+    "repurchase_visit_share",
+    "repurchase_in_last_visit",
     "repurchase_x_rebuy_rate",
     "repurchase_x_days_since_purchase",
     *(f"taste_{name}" for name in ATTRIBUTES),
+    *KIND_PLANES,
     "price_distance",
     "sequence_score",
     "segment_popularity",
@@ -83,6 +87,7 @@ class Signals(nn.Module):
         self.n_articles = tables.n_articles
         self.n_live = tables.n_live
         self.n_candidates = self.retrieval.n_candidates
+        self.kinds = Kinds(tables)
         self.sequence = tables.sequence
         rebuy_rate_N = tables.static_NF[:, STATIC_FEATURES.index("rebuy_rate")]
         facts = (rebuy_rate_N, tables.log_price_A1[tables.live_N], tables.retrieval_SN[0])
@@ -154,8 +159,10 @@ class Signals(nn.Module):
 
         n_bought_B1 = history.is_bought_BL.sum(dim=1, keepdim=True)
         has_history_B1 = history.is_bought_BL[:, -1:]  # padded on the left: without a newest purchase there is none
-        since_B1 = torch.log(torch.where(has_history_B1 > 0, history.age_BL[:, -1:], OLDEST))
-        customer_3B = torch.cat([torch.log1p(n_bought_B1), since_B1, has_history_B1], dim=1).permute(1, 0)
+        since_B1 = torch.where(has_history_B1 > 0, history.age_BL[:, -1:], OLDEST)
+        log_since_B1 = torch.log(since_B1)
+        customer_3B = torch.cat([torch.log1p(n_bought_B1), log_since_B1, has_history_B1], dim=1).permute(1, 0)
+        n_visits_B1 = self._n_visits_B1(history)
 
         age_FBC = torch.log(found.newest_FBC)
         is_touched_FBC = (found.newest_FBC < NEVER).to(torch.float32)
@@ -176,9 +183,12 @@ class Signals(nn.Module):
                 torch.log1p(SCALES[0] * found.n_bought_1BC / n_bought_B1.clamp(min=1.0)),
                 gap_1BC,
                 torch.where(has_gap_1BC, age_FBC[:1] - gap_1BC, 0.0),
+                visit_share(found.n_bought_1BC, n_visits_B1),
+                is_in_last_visit(found.newest_FBC[:1], since_B1),
                 is_touched_FBC[:1] * rebuy_1BC,
-                is_touched_FBC[:1] * since_B1,
+                is_touched_FBC[:1] * log_since_B1,
                 self._taste_VBC(history_BL, mass_BL, total_B1, values_VBC),
+                self.kinds(history, values_VBC, n_visits_B1, since_B1),
                 (price_1BC - usual_B1).abs() * has_history_B1,
                 self._sequence_1BC(history, found.candidates_BC) if self.sequence is not None else 0.0 * price_1BC,
                 found.popularity_1BC,
@@ -187,6 +197,13 @@ class Signals(nn.Module):
             ]
         )
         return Described(found.candidates_BC, found.is_allowed_BC, personal_FBC, other_XBC)
+
+    @staticmethod
+    def _n_visits_B1(history: History) -> Tensor:
+        """Count the days with a purchase."""
+        is_same_BL = (history.age_BL[:, 1:] == history.age_BL[:, :-1]).to(torch.float32)
+        is_first_BL = history.is_bought_BL - pad(is_same_BL * history.is_bought_BL[:, :-1], (1, 0))
+        return is_first_BL.sum(dim=1, keepdim=True)
 
     def _taste_VBC(self, history_BL: Tensor, mass_BL: Tensor, total_B1: Tensor, values_VBC: Tensor) -> Tensor:
         """Log of how much oftener the customer buys a candidate's value of an attribute than everyone does."""

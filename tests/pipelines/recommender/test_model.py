@@ -8,6 +8,7 @@ import torch
 
 from pipelines.recommender.histories import histories_of
 from pipelines.recommender.label_week import run_signals
+from pipelines.recommender.kinds import KINDS
 from pipelines.recommender.model import FEATURE_GROUPS, MAX_STANDARD, Ranker, Recommender
 from pipelines.recommender.shop import Shop
 from pipelines.recommender.signals import NOT_ALLOWED, RANKER_FEATURES, WINDOW, Signals
@@ -145,6 +146,35 @@ def test_taste_compares_what_was_bought_with_what_everyone_buys() -> None:
     assert feature_of(alike, "taste_section", 1) == pytest.approx(0, abs=1e-5)  # nothing to prefer
 
 
+def test_a_kind_is_remembered_whichever_of_its_articles_was_bought() -> None:
+    # Articles 1, 2 and 3 are of kind 4, which article 5 shares too; 0 and 6 are of kind 9.
+    catalogue = catalogue_of(7, attributes=[9, 4, 4, 4, 9, 4, 9])
+    rows: list[Purchase] = [(0, 20, 1), (0, 40, 2), (0, 40, 0), (0, 55, 3), (0, 58, 6), (1, 59, 5)]
+    shop = shop_of(rows, n_customers=2, n_articles=7, catalogue=catalogue)
+    for kind in KINDS:
+        assert feature_of(shop, f"taste_{kind}_count", 5) == pytest.approx(math.log1p(20 * 3), abs=1e-5)
+        decayed = sum(math.exp(-age / 20) for age in (40, 20, 5))
+        assert feature_of(shop, f"taste_{kind}_20d", 5) == pytest.approx(math.log1p(20 * decayed), abs=1e-5)
+        assert feature_of(shop, f"taste_{kind}_age", 5) == pytest.approx(math.log(5), abs=1e-5)
+        assert feature_of(shop, f"taste_{kind}_gap", 5) == pytest.approx(math.log(35 / 2), abs=1e-5)
+        assert feature_of(shop, f"taste_{kind}_due", 5) == pytest.approx(math.log(5 / 17.5), abs=1e-5)
+        assert feature_of(shop, f"taste_{kind}_share", 5) == pytest.approx(math.log(3.1 / (4 + 1)), abs=1e-5)
+        assert [feature_of(shop, f"taste_{kind}_in_last_visit", article) for article in (4, 5)] == [1, 0]
+        assert feature_of(shop, f"taste_{kind}_age", 5, customer=1) == 0  # yesterday
+        assert feature_of(shop, f"taste_{kind}_age", 4, customer=1) == pytest.approx(math.log(1100))
+        assert feature_of(shop, f"taste_{kind}_gap", 5, customer=1) == pytest.approx(math.log(1100))
+        assert feature_of(shop, f"taste_{kind}_due", 5, customer=1) == 0
+
+
+def test_visits_are_days_with_a_purchase() -> None:
+    rows: list[Purchase] = [(0, 40, 1), (0, 40, 2), (0, 40, 2), (0, 50, 1), (0, 58, 3)]
+    shop = shop_of(rows, n_customers=1, n_articles=5)
+    assert feature_of(shop, "repurchase_visit_share", 1) == pytest.approx(math.log(2.1 / (3 + 1)), abs=1e-5)
+    assert feature_of(shop, "repurchase_visit_share", 2) == pytest.approx(math.log(1.1 / (3 + 1)), abs=1e-5)
+    assert feature_of(shop, "repurchase_visit_share", 4) == pytest.approx(math.log(0.1 / (3 + 1)), abs=1e-5)
+    assert [feature_of(shop, "repurchase_in_last_visit", article) for article in range(5)] == [0, 0, 0, 1, 0]
+
+
 def test_pieces_of_one_day_are_one_purchase() -> None:
     rows: list[Purchase] = [(0, 40, 1), (0, 50, 1), (0, 50, 1), (0, 50, 1), (0, 50, 2)]
     shop = shop_of(rows, n_customers=1, n_articles=5)
@@ -175,6 +205,8 @@ def test_a_customer_without_history_has_neutral_personal_features(shop: Shop) ->
         "repurchase_due",
         "price_distance",
         "has_history",
+        "repurchase_in_last_visit",
+        *(f"taste_{kind}_{what}" for kind in KINDS for what in ("80d", "count", "due", "in_last_visit")),
     ):
         assert features_BCF[0, :, RANKER_FEATURES.index(name)] == pytest.approx(0, abs=1e-6), name
 

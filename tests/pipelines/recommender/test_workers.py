@@ -75,7 +75,7 @@ def trained_by_two(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         text=True,
         check=False,
     )
-    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.returncode == 0, result.stderr[-20_000:]
     (facts,) = (json.loads(line) for line in result.stdout.splitlines())  # of the one writer
     events = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
     return Trained(lake, facts["metrics"], events)
