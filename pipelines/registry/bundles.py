@@ -22,14 +22,17 @@ from pipelines.registry.layout import bundle_folder, contents_key, evaluation_fo
 def register(lake: Lake, folder: Path, manifest: Manifest, evaluated: Path) -> bool:
     """Copy a sealed bundle into the registry, manifest last; False when the same bundle is already there.
 
-    `evaluated` is a folder with the model as it was evaluated, which never saw its label week.
+    `evaluated` is a folder with the model as it was evaluated, which never saw its label week. Of a version that is
+    there, the same files are stored once more, which mends those that were damaged; its manifest stays, though another
+    champion may be the parent now.
 
     Raises UsageError when the version exists with other content: versions are immutable.
     """
     key = f"{bundle_folder(manifest.version)}/manifest.json"
     sealed = (folder / "manifest.json").read_bytes()
     if lake.exists(key):
-        if lake.read_bytes(key) == sealed:
+        if _has_same_files(lake.read_bytes(key), manifest):
+            _upload_files(lake, folder, manifest)
             return False
         raise UsageError(
             f"{lake.uri_of(key)} exists with other content, and versions are immutable; "
@@ -47,14 +50,24 @@ def register(lake: Lake, folder: Path, manifest: Manifest, evaluated: Path) -> b
     _claim(lake, manifest, sealed, entries)
     for entry in entries:
         lake.upload(evaluated / entry.key.rsplit("/", 1)[1], entry.key, sha256=entry.sha256)
-    for name in sorted(manifest.files):
-        lake.upload(folder / name, f"{bundle_folder(manifest.version)}/{name}", sha256=manifest.files[name].sha256)
+    _upload_files(lake, folder, manifest)
     try:
         lake.write_bytes(key, sealed, if_absent=True)
     except LakeConflict:
         if lake.read_bytes(key) != sealed:  # two runs at once with different bundles under one chosen name
             raise
     return True
+
+
+def _has_same_files(stored: bytes, manifest: Manifest) -> bool:
+    with suppress(BundleError):
+        return parse_manifest(stored, where="").files == manifest.files
+    return False
+
+
+def _upload_files(lake: Lake, folder: Path, manifest: Manifest) -> None:
+    for name in sorted(manifest.files):
+        lake.upload(folder / name, f"{bundle_folder(manifest.version)}/{name}", sha256=manifest.files[name].sha256)
 
 
 def _claim(lake: Lake, manifest: Manifest, sealed: bytes, evaluation: list[FileEntry]) -> None:

@@ -14,7 +14,7 @@ import typer
 
 from inference.manifest import SAFE_NAME
 from pipelines.edge import run_app
-from pipelines.errors import UsageError
+from pipelines.errors import ArtefactError, UsageError
 from pipelines.gate import METRIC_CEILING
 from pipelines.lake import Lake, open_lake
 from pipelines.logs import get_logger
@@ -127,11 +127,24 @@ def train(
 
     manifest = step(force=False)
     is_void = not has_worked and any(reason.startswith(LOST_RACE) for reason in manifest.facts["reasons"])
-    if is_void or not lake.exists(f"{manifest.facts['bundle']}/manifest.json"):
-        manifest = step(force=True)  # the work was done before: it lost a race then, or its bundle was deleted since
+    if is_void or not (has_worked or _is_whole(lake, manifest.facts["bundle"])):
+        manifest = step(force=True)  # the work was done before: it lost a race then, or its bundle is whole no more
     checkpoints.clear()
     workers.told(False)
     return manifest
+
+
+def _is_whole(lake: Lake, bundle: str) -> bool:
+    """Find a registered bundle as it was sealed."""
+    from pipelines.registry.bundles import fetch_bundle
+
+    try:
+        with lake.scratch() as scratch:
+            fetch_bundle(lake, bundle.rsplit("/", 1)[1], scratch / "bundle")
+    except (ArtefactError, UsageError) as error:
+        log.warning("bundle_damaged", bundle=lake.uri_of(bundle), problem=str(error))
+        return False
+    return True
 
 
 def follow(lake: Lake, *, run_id: str, hyperparameters: str, backtest: int, workers: Workers) -> None:

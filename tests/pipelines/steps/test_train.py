@@ -458,3 +458,18 @@ def test_a_decision_that_lost_a_race_is_made_again(trained: Trained, tmp_path: P
     again = train_here(lake, "r2", CHANGED, metric_threshold=LENIENT)
     assert again.facts["reasons"]
     assert not any(reason.startswith(LOST_RACE) for reason in again.facts["reasons"])
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_a_bundle_that_was_damaged_since_is_made_again(trained: Trained, tmp_path: Path, damage: str) -> None:
+    lake = open_lake(str(tmp_path / "copy"))
+    for key in trained.lake.list():
+        lake.write_bytes(key, trained.lake.read_bytes(key))
+    key = f"{trained.second.facts['bundle']}/model.onnx"
+    sound = lake.read_bytes(key)
+    lake.delete(key)
+    if damage == "flipped":
+        lake.write_bytes(key, sound[:1000] + bytes([sound[1000] ^ 1]) + sound[1001:])
+    again = train_here(lake, "r2", CHANGED, metric_threshold=LENIENT)
+    assert again.facts["bundle"] == trained.second.facts["bundle"]
+    assert lake.read_bytes(key) == sound
