@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inference.allowed import penalty
+from inference.bundle import Bundle
 from inference.graph import Floats
 from inference.lookup import NOBODY, Lookup, ids_of
 from inference.reasons import PRODUCT_CODE_LENGTH, Context, Explanation, give_reason
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 N_PARTNERS = 12  # newest purchases that are asked for what is bought with them
 N_READ = 20  # newest purchases whose names are read
+BEST_SHARE, MIN_BEST = 0.05, 12
+"""Of the live articles, those that a best seller is among."""
 PINNED_REASON = "placed here by the shop"
 SAID_ATTRIBUTES = ("product_type", "colour")
 SIGNAL_DECIMALS = 4
@@ -68,7 +71,18 @@ def _context(engine: "Engine", lookup: Lookup, answered: dict[str, Chosen]) -> C
     }
     partner_of = _partners(engine, lookup, strangers)
     sent = frozenset(history[len(history) - min(lookup.n_sent, len(history)) :])
-    return Context(bought, lookup.segment, name_of, partner_of, sent, frozenset(usual))
+    best_sellers, best_of_segment = (_best(bundle, segment, answered) for segment in (0, lookup.segment))
+    return Context(bought, lookup.segment, name_of, partner_of, sent, frozenset(usual), best_sellers, best_of_segment)
+
+
+def _best(bundle: Bundle, segment: int, answered: dict[str, Chosen]) -> frozenset[str]:
+    """Choose the answered articles that are among the BEST_SHARE most popular live ones of a segment."""
+    popularity_N = bundle.segment_retrieval[min(segment, len(bundle.segment_retrieval) - 1)]
+    n_best = min(max(MIN_BEST, round(BEST_SHARE * len(popularity_N))), len(popularity_N))
+    least = np.partition(popularity_N, -n_best)[-n_best]
+    live = {article_id: one.article_index for article_id, one in answered.items() if bundle.is_live[one.article_index]}
+    positions = bundle.live_articles.searchsorted(list(live.values()))
+    return frozenset(article_id for article_id, at in zip(live, positions, strict=True) if popularity_N[at] >= least)
 
 
 def _partners(engine: "Engine", lookup: Lookup, answered: dict[str, int]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 PRODUCT_CODE_LENGTH = 7  # an article_id is its product's code and three digits for the colour
 MIN_SHARE = 0.25  # of the strongest signal: less is not worth saying
 # What happened to this customer says more than what is true of everybody: one of these is said first, the most exact.
-ABOUT_CUSTOMER = ("variant", "copurchase", "affinity", "sequence")
+ABOUT_CUSTOMER = ("variant", "copurchase", "taste", "sequence")
 
 # As pipelines.recommender.tables draws them: 0 unknown, 1..5 by age, 6 known without an age.
 SEGMENTS = (
@@ -51,6 +51,10 @@ class Context:
     """article_ids of the request itself: bought just now"""
     usual: frozenset[tuple[str, str]] = frozenset()
     """(attribute, value) of what was bought: product types and colours"""
+    best_sellers: frozenset[str] = frozenset()
+    """answered article_ids that are among the best sellers of late"""
+    best_of_segment: frozenset[str] = frozenset()
+    """the same, of the customer's segment"""
 
 
 def give_reason(facts: Mapping[str, Any], signals: Mapping[str, float], context: Context) -> str:
@@ -63,13 +67,15 @@ def give_reason(facts: Mapping[str, Any], signals: Mapping[str, float], context:
     worth = [name for name, value in signals.items() if value > 0 and value >= MIN_SHARE * strongest]
     # Whoever bought the very article wants to read so, also where it counted for little.
     own = _repurchase(facts, context) or _first([name for name in ABOUT_CUSTOMER if name in worth], facts, context)
-    general = _first(sorted(set(worth) & set(_SAY) - set(ABOUT_CUSTOMER), key=lambda n: -signals[n]), facts, context)
-    return "; ".join(filter(None, (own, general))) or "popular at the moment"
+    general = _first(
+        sorted(set(worth) & set(SIGNALS_SAID) - set(ABOUT_CUSTOMER), key=lambda n: -signals[n]), facts, context
+    )
+    return "; ".join(filter(None, (own, general))) or "the best match of everything on sale"
 
 
 def _first(names: Iterable[str], facts: Mapping[str, Any], context: Context) -> str | None:
     """Say the first of these signals that the facts bear out."""
-    return next((text for name in names if (text := _SAY[name](facts, context)) is not None), None)
+    return next((text for name in names if (text := SIGNALS_SAID[name](facts, context)) is not None), None)
 
 
 def days_ago(age_days: int) -> str:
@@ -121,7 +127,7 @@ def _copurchase(facts: Mapping[str, Any], context: Context) -> str | None:
     return f"often bought with {context.name_of(partner) or f'article {partner}'}"
 
 
-def _affinity(facts: Mapping[str, Any], context: Context) -> str | None:
+def _taste(facts: Mapping[str, Any], context: Context) -> str | None:
     kind, colour = facts.get("product_type"), facts.get("colour")
     if not kind or ("product_type", kind) not in context.usual:
         return None
@@ -130,18 +136,20 @@ def _affinity(facts: Mapping[str, Any], context: Context) -> str | None:
     return f"{kind.lower()}, as bought before"
 
 
-def _segment(_: Mapping[str, Any], context: Context) -> str | None:
+def _segment(facts: Mapping[str, Any], context: Context) -> str | None:
+    if facts["article_id"] not in context.best_of_segment:
+        return None
     words = segment_words(context.segment)
     return f"popular with {words}" if words else "popular with everybody"
 
 
-_SAY: dict[str, Callable[[Mapping[str, Any], Context], str | None]] = {
+SIGNALS_SAID: dict[str, Callable[[Mapping[str, Any], Context], str | None]] = {
     "variant": _variant,
     "copurchase": _copurchase,
-    "affinity": _affinity,
+    "taste": _taste,
     "price": lambda _, context: "at the price usually paid" if context.bought else None,
     "segment": _segment,
     "freshness": lambda *_: "new or on the rise",
-    "popularity": lambda *_: "a best seller now",
+    "popularity": lambda facts, context: "a best seller now" if facts["article_id"] in context.best_sellers else None,
     "sequence": lambda _, context: "follows from what was bought last" if context.bought else None,
 }

@@ -12,10 +12,12 @@ import pytest
 
 from inference import __main__ as server
 from inference.app import create_service
+from inference.reasons import ABOUT_CUSTOMER, SIGNALS_SAID
 from inference.settings import Settings
 from pipelines.gitops.quantities import MIB, memory_bytes
 from pipelines.gitops.rules.pods import T3_MICRO_ALLOCATABLE_MIB, T3_MICRO_DAEMONS_MIB
 from pipelines.gitops.tree import Document, documents_of
+from pipelines.recommender.model import SIGNAL_GROUPS
 from tests.contracts.overlays import ENVIRONMENTS, GITOPS, configuration, only, overlay
 
 REPOSITORY = GITOPS.parent
@@ -184,3 +186,8 @@ def test_the_role_of_the_pod_is_the_configured_one(environment: str) -> None:
     assert account["metadata"]["name"] == "ml-inference-sa"
     role = f"arn:aws:iam::{settings['aws']['accountId']}:role/{settings['inference']['role']}"
     assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"] == role
+
+
+def test_every_signal_that_reasons_speak_of_is_one_of_the_models() -> None:
+    assert set(SIGNALS_SAID) <= set(SIGNAL_GROUPS)
+    assert set(ABOUT_CUSTOMER) <= set(SIGNALS_SAID)

@@ -1,10 +1,15 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inference.bundle import load_bundle
+from inference.engine import Engine, Request
 from inference.reasons import Context, days_ago, give_reason
+from tests.inference.tiny_bundle import write_bundle
 
 DRESS = {"article_id": "0706016001", "name": "Siri dress", "product_type": "Dress", "colour": "Black"}
+BEST = frozenset({DRESS["article_id"]})
 NAMES = {"0706016002": "Siri dress", "0372860002": "Runa skirt"}
 
 
@@ -26,18 +31,20 @@ def context(**facts: Any) -> Context:
             "another colour of article 0706016003, bought 4 weeks ago",
         ),
         ({"copurchase": 1.0}, {"partner_of": {"0706016001": "0372860002"}}, "often bought with Runa skirt"),
-        ({"affinity": 1.0}, {"usual": {("product_type", "Dress")}}, "dress, as bought before"),
+        ({"taste": 1.0}, {"usual": {("product_type", "Dress")}}, "dress, as bought before"),
         (
-            {"affinity": 1.0},
+            {"taste": 1.0},
             {"usual": {("product_type", "Dress"), ("colour", "Black")}},
             "black dress fits what was bought before",
         ),
-        ({"segment": 1.0}, {"segment": 2}, "popular with customers of 25 to 34"),
-        ({"segment": 1.0}, {}, "popular with everybody"),
+        ({"segment": 1.0}, {"segment": 2, "best_of_segment": BEST}, "popular with customers of 25 to 34"),
+        ({"segment": 1.0}, {"best_of_segment": BEST}, "popular with everybody"),
         ({"freshness": 1.0}, {}, "new or on the rise"),
-        ({"popularity": 1.0, "freshness": 0.9}, {}, "a best seller now"),
+        ({"popularity": 1.0, "freshness": 0.9}, {"best_sellers": BEST}, "a best seller now"),
+        ({"popularity": 1.0, "freshness": 0.9}, {"best_of_segment": BEST}, "new or on the rise"),
+        ({"popularity": 1.0, "segment": 0.9}, {"segment": 2}, "the best match of everything on sale"),
         ({"sequence": 1.0}, {"bought": {"0372860002": [3]}}, "follows from what was bought last"),
-        ({}, {}, "popular at the moment"),
+        ({}, {}, "the best match of everything on sale"),
     ],
 )
 def test_a_reason_is_in_a_merchandisers_words(signals: dict[str, float], known: dict[str, Any], reason: str) -> None:
@@ -45,32 +52,42 @@ def test_a_reason_is_in_a_merchandisers_words(signals: dict[str, float], known: 
 
 
 def test_what_the_history_does_not_bear_out_is_not_said() -> None:
-    signals = {"repurchase": 3.0, "variant": 2.0, "copurchase": 2.0, "affinity": 1.0, "popularity": 0.9}
-    assert give_reason(DRESS, signals, context(bought={"0372860002": [3]})) == "a best seller now"
+    signals = {"repurchase": 3.0, "variant": 2.0, "copurchase": 2.0, "taste": 1.0, "popularity": 0.9}
+    assert give_reason(DRESS, signals, context(bought={"0372860002": [3]}, best_sellers=BEST)) == "a best seller now"
 
 
 def test_what_happened_to_the_customer_comes_before_what_is_true_of_everybody() -> None:
-    known = context(bought={"0706016001": [12]}, segment=2)
+    known = context(bought={"0706016001": [12]}, segment=2, best_of_segment=BEST)
     reason = give_reason(DRESS, {"segment": 2.0, "repurchase": 1.0}, known)
     assert reason == "bought 12 days ago; popular with customers of 25 to 34"
 
 
 def test_a_signal_far_below_the_strongest_and_one_that_lowered_the_score_are_not_said() -> None:
-    known = context(bought={"0706016002": [12]})
+    known = context(bought={"0706016002": [12]}, best_sellers=BEST)
     signals = {"popularity": 2.0, "variant": 0.1, "freshness": -1.0}
     assert give_reason(DRESS, signals, known) == "a best seller now"
 
 
 def test_that_the_article_was_bought_is_said_even_where_it_counted_for_nothing() -> None:
-    known = context(bought={"0706016001": [2]})
+    known = context(bought={"0706016001": [2]}, best_sellers=BEST)
     assert give_reason(DRESS, {"popularity": 2.0, "repurchase": -0.3}, known) == "bought 2 days ago; a best seller now"
     assert give_reason(DRESS, {}, known) == "bought 2 days ago"
 
 
 def test_of_what_concerns_the_customer_only_the_most_exact_is_said() -> None:
-    known = context(bought={"0706016001": [12], "0706016002": [3]}, usual={("product_type", "Dress")})
-    signals = {"variant": 2.5, "repurchase": 2.0, "affinity": 1.5, "segment": 1.0, "popularity": 0.9}
+    known = context(
+        bought={"0706016001": [12], "0706016002": [3]}, usual={("product_type", "Dress")}, best_of_segment=BEST
+    )
+    signals = {"variant": 2.5, "repurchase": 2.0, "taste": 1.5, "segment": 1.0, "popularity": 0.9}
     assert give_reason(DRESS, signals, known) == "bought 12 days ago; popular with everybody"
+
+
+def test_only_the_best_of_what_is_live_is_called_a_best_seller(tmp_path: Path) -> None:
+    engine = Engine(load_bundle(write_bundle(tmp_path, facts={"signals": ["popularity"]})))
+    explanations = engine.recommend(Request(top_k=30, explain=True)).explanations
+    assert explanations is not None
+    assert [one.reason for one in explanations[:12]] == ["a best seller now"] * 12
+    assert not any("best seller" in one.reason for one in explanations[12:])
 
 
 @pytest.mark.parametrize(
