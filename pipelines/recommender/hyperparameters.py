@@ -85,7 +85,7 @@ def adapted(hyperparameters: Hyperparameters, past: Interactions, horizon_days: 
 
     max_history: the smallest of HISTORY_SIZES that holds a year of nine customers in ten. n_candidates: 256, or 512
     where customers buy more than LARGE_BASKET different articles in a label window; at least 100 + max_history, so that
-    100 articles remain for a customer who wants nothing again.
+    100 articles remain for a customer who wants nothing again. Raises UsageError for a given one that is smaller.
     """
     last_day = int(past.day.max(initial=0))
     year = past.between(last_day - 363, last_day + 1)
@@ -97,6 +97,12 @@ def adapted(hyperparameters: Hyperparameters, past: Interactions, horizon_days: 
     n_windows, n_bought = len(np.unique(window)), len(np.unique(window * year.n_articles + year.article))
     breadth = 512 if n_windows and n_bought / n_windows > LARGE_BASKET else 256
     n_candidates = hyperparameters.n_candidates or max(breadth, 100 + max_history)
+    if n_candidates < 100 + max_history:
+        raise UsageError(
+            f"hyperparameters: n_candidates = {n_candidates} must be at least 100 + max_history, and these purchases "
+            f"ask for max_history = {max_history}: give n_candidates = {100 + max_history} or more, or a smaller "
+            "max_history"
+        )
     return hyperparameters.model_copy(update={"max_history": max_history, "n_candidates": n_candidates})
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipelines.errors import UsageError
 from pipelines.recommender.hyperparameters import Hyperparameters, adapted
 from tests.pipelines.recommender.small_shop import Purchase, shop_of
 
@@ -27,6 +28,13 @@ def test_large_baskets_and_long_histories_get_more_candidates() -> None:
     assert knobs_of(30).n_candidates == 256
     assert knobs_of(30, basket=8).n_candidates == 512
     assert knobs_of(2000).n_candidates == 612  # 100 answers for one who wants nothing again
+
+
+def test_given_candidates_too_few_for_what_the_data_asks_for_are_refused_before_the_training() -> None:
+    given = Hyperparameters(n_candidates=400)
+    assert knobs_of(250, given=given).n_candidates == 400
+    with pytest.raises(UsageError, match=r"n_candidates = 400 must be at least .* max_history = 512: give .* = 612"):
+        knobs_of(300, given=given)
 
 
 def test_what_is_given_stays() -> None:
