@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Annotated, Any
 
 import numpy as np
@@ -44,12 +45,14 @@ class Searched:
     given_map_at_12: float
     difference: Interval
     """Best minus given, paired by customer, on the weeks that chose the best."""
+    n_trials: int
     n_pruned: int
 
     @property
     def is_gain(self) -> bool:
-        """Is the difference more than chance?"""
-        return self.difference.low > 0
+        """Is the difference more than the luck of the best of so many trials (Bonferroni's correction)?"""
+        deviation = (self.difference.high - self.difference.low) / (2 * NormalDist().inv_cdf(0.975))
+        return self.difference.mean > deviation * NormalDist().inv_cdf(1 - 0.025 / self.n_trials)
 
 
 class Search:
@@ -85,7 +88,7 @@ class Search:
         best_N, best = max(tried, key=lambda one: float(one[0].mean()))  # the given ones, when nothing is better
         difference = bootstrap_mean(best_N - given_N, customers_N, self._given.seed)
         n_pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in study.trials)
-        return Searched(best, float(best_N.mean()), float(given_N.mean()), difference, n_pruned)
+        return Searched(best, float(best_N.mean()), float(given_N.mean()), difference, n_trials, n_pruned)
 
     def _precision(self, knobs: Hyperparameters, trial: optuna.Trial | None = None) -> tuple[Float64, Int32]:
         """Average precision of each validation customer, and who they are."""
@@ -153,7 +156,9 @@ def main(
         map_at_12=round(searched.map_at_12, 5),
         given_map_at_12=round(searched.given_map_at_12, 5),
         difference=[round(value, 5) for value in (difference.mean, difference.low, difference.high)],
-        verdict="more than chance: take what was found" if searched.is_gain else "may be chance: keep what was given",
+        verdict="more than the luck of so many trials: take what was found, and let a run say how good it is"
+        if searched.is_gain
+        else "may be chance: keep what was given",
         n_trials=trials,
         n_pruned=searched.n_pruned,
     )

@@ -7,6 +7,7 @@ import optuna
 import pytest
 
 from pipelines.recommender.hyperparameters import Hyperparameters, parse_hyperparameters
+from pipelines.recommender.metrics import Interval
 from pipelines.recommender.search import Search, Searched, differing, suggest
 from tests.pipelines.recommender.small_shop import KNOBS, absurd_future, random_shop
 
@@ -33,6 +34,14 @@ def test_absurd_purchases_in_the_label_week_change_nothing(searched: Searched) -
 
 def test_absurd_purchases_on_the_day_before_do(searched: Searched) -> None:
     assert search(last_seen=CUTOFF - 1) != searched
+
+
+@pytest.mark.parametrize(("n_trials", "is_gain"), [(1, True), (30, False)])
+def test_the_best_of_many_trials_must_be_better_than_the_best_of_few(n_trials: int, is_gain: bool) -> None:
+    # 2.2 deviations above nothing: beyond 1.96, below the 3.1 that thirty tries ask for
+    difference = Interval(mean=0.0022, low=0.0022 - 0.00196, high=0.0022 + 0.00196, n=500)
+    searched = Searched(KNOBS, 0.0222, 0.02, difference, n_trials=n_trials, n_pruned=0)
+    assert searched.is_gain is is_gain
 
 
 def test_the_best_is_at_least_as_good_as_what_was_given_and_a_run_takes_it(searched: Searched) -> None:
