@@ -18,6 +18,8 @@ SLICE_TOLERANCE = 0.1
 """A slice may lose at most this share of the map_at_12 that the champion reaches in it, beyond its noise."""
 WEAK = "weak evidence"
 """Begins the reason that says so."""
+MOST_WEEKS = 100
+"""A backtest of more weeks is beyond what shops have kept."""
 MIN_CUSTOMERS = 30
 """The interval of fewer customers is narrower than their noise: that of a single one has no width at all."""
 
@@ -92,16 +94,20 @@ def decide(
     if is_promoted and unproven:
         n = baselines[unproven[0]].difference.n
         times = max(_times_more(baselines[name].difference) for name in unproven)
+        remedy = (
+            f"about {times:,} times as many would tell, which a longer backtest may have"
+            if times <= MOST_WEEKS
+            else "no backtest is long enough to tell so small a gain from none"
+        )
         reasons.append(
-            f"{WEAK}: over {n:,} customer-weeks the gain over {' and '.join(unproven)} may be chance; about {times:,} "
-            "times as many would tell, which a longer backtest has"
+            f"{WEAK}: over {n:,} customer-weeks the gain over {' and '.join(unproven)} may be chance; {remedy}"
         )
     if objection:
         return Decision(False, [*reasons, objection])
     if champion is None:
         reasons.append(
             "no champion to beat: beating every baseline on average is enough, since some model must answer"
-            if unproven
+            if is_promoted and unproven
             else "no champion to beat: the baselines are the bar"
         )
         return Decision(is_promoted, reasons)

@@ -138,9 +138,11 @@ class LocalRun:
         again = self._retry.allows(status="Failed", exit_code=ended.exit_code, message=message)
         if again and n_retries < step.retry_limit:
             wait_seconds = step.wait_seconds(n_retries)
+            said = [line for line in self._journal.last_lines(step.name, 40) if line.startswith("error: ")]
+            because = f" ({said[-1].removeprefix('error: ')})" if said else ""
             self._change(
                 record,
-                message=f"{message}; retry {n_retries + 1} of {step.retry_limit} in {wait_seconds:g} s",
+                message=f"{message}{because}; retry {n_retries + 1} of {step.retry_limit} in {wait_seconds:g} s",
             )
             return False
         self._end(record, status="Failed", message=message)

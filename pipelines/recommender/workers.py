@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipelines.errors import TryAgainError
+
 if TYPE_CHECKING:  # torch is imported where several processes talk: a step that is reused answers at once
     from torch import Tensor, nn
 
@@ -103,5 +105,12 @@ def joined() -> Iterator[Workers]:
     dist.init_process_group("gloo", timeout=PATIENCE)
     try:
         yield Workers(dist.get_rank(), size)
+    except RuntimeError as error:
+        if "gloo" not in str(error):
+            raise
+        raise TryAgainError(
+            f"another of the {size} processes ended or did not answer ({str(error).splitlines()[0]}); the same command "
+            "again goes on from the last checkpoint"
+        ) from error
     finally:
         dist.destroy_process_group()

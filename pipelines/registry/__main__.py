@@ -14,7 +14,7 @@ from rich.table import Table
 
 from inference.manifest import Manifest
 from pipelines.edge import run_app
-from pipelines.errors import ArtefactError, UsageError
+from pipelines.errors import ArtefactError, UsageError, this_python
 from pipelines.lake import open_lake
 from pipelines.registry.bundles import by_age, list_versions, read_bundle_manifest
 from pipelines.registry.champion import current_user, promote, read_audit, read_champion, roll_back
@@ -99,7 +99,8 @@ def show_command(
     if version == "champion":
         champion = read_champion(opened)
         if champion is None:
-            raise UsageError(f"{opened.uri_of('registry')} has no champion yet; run python -m pipelines.submit --local")
+            mend = f"run {this_python()} -m pipelines.submit --local"
+            raise UsageError(f"{opened.uri_of('registry')} has no champion yet; {mend}")
         version = champion.version
     typer.echo(read_bundle_manifest(opened, version).to_json(), nl=False)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from inference.champion import parse_champion
 from inference.errors import BundleError
-from pipelines.errors import ArtefactError, LakeConflict, LakeKeyMissing, UsageError
+from pipelines.errors import ArtefactError, LakeConflict, LakeKeyMissing, UsageError, this_python
 from pipelines.lake.base import Lake
 from pipelines.registry.bundles import check_answers
 from pipelines.registry.deletion import is_going
@@ -170,7 +170,7 @@ def roll_back(lake: Lake, *, why: str, who: str, now: datetime) -> str:
     champion = read_champion(lake)
     earlier = earlier_champion(lake, champion) if champion else None
     if champion is None or earlier is None:
-        raise UsageError("there is no earlier champion to go back to; see: python -m pipelines.registry show")
+        raise UsageError(f"there is no earlier champion to go back to; see: {this_python()} -m pipelines.registry show")
     check_answers(lake, earlier)
     move_champion(lake, earlier, champion, action="rollback", why=why, who=who, now=now)
     return earlier

@@ -11,7 +11,7 @@ import typer
 
 from pipelines.data.previous import read_accepted
 from pipelines.edge import run_app
-from pipelines.errors import ArtefactError
+from pipelines.errors import ArtefactError, this_python
 from pipelines.lake import FileEntry, Lake, open_lake
 from pipelines.logs import get_logger
 from pipelines.settings import lake_uri
@@ -85,7 +85,7 @@ def _entry(manifest: StepManifest, name: str) -> FileEntry:
     if name not in manifest.files:
         raise ArtefactError(
             f"the {manifest.step} step of run {manifest.run_id!r} has no {name}; "
-            f"run python -m pipelines.steps.{manifest.step} --run-id {manifest.run_id} --force"
+            f"run {this_python()} -m pipelines.steps.{manifest.step} --run-id {manifest.run_id} --force"
         )
     return manifest.files[name]
 

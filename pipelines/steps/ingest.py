@@ -13,7 +13,7 @@ import typer
 from pipelines.data.identity import content_identities
 from pipelines.data.sources import FileSource, Source, open_source
 from pipelines.edge import run_app
-from pipelines.errors import DataGateError, UsageError
+from pipelines.errors import DataGateError, UsageError, this_python
 from pipelines.lake import Lake, open_lake
 from pipelines.lake.base import file_sha256
 from pipelines.logs import get_logger, log_context
@@ -34,7 +34,7 @@ CODE = (
 )
 SHOP_CODE = ("pipelines.data.synthetic",)
 REFUSED = "refused"
-RUN_ON = ("python", "-m", "pipelines.submit", "--local", "--lake")
+RUN_ON = (this_python(), "-m", "pipelines.submit", "--local", "--lake")
 
 log = get_logger()
 app = typer.Typer(add_completion=False)
@@ -169,7 +169,7 @@ def _keep_refused(lake: Lake, request: IngestRequest, source: Source, out: Path)
         if not file.read(1):  # a header alone: the file as a whole was refused, and there is nothing to mend in it
             return ""
     entry = lake.upload(path, f"raw/{request.run_id}/{REFUSED}/rejected.csv")
-    command = ["python", "-m", "pipelines.steps.ingest", "--lake", lake.uri, "--run-id", "mended", "--source"]
+    command = [this_python(), "-m", "pipelines.steps.ingest", "--lake", lake.uri, "--run-id", "mended", "--source"]
     command += [source.uri] if request.data_version == LATEST else [source.uri, "--data-version", request.data_version]
     return (
         f"The rejected rows are kept in {lake.uri_of(entry.key)}: mend the source and run again, or mend a copy of "

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.errors import ArtefactError, LakeKeyMissing, UsageError
+from pipelines.errors import ArtefactError, LakeKeyMissing, UsageError, this_python
 from pipelines.lake.base import FileEntry, Lake, Sha256
 from pipelines.steps.fingerprint import canonical_json, text_sha256
 
@@ -87,6 +87,6 @@ def read_manifest(lake: Lake, step: str, run_id: str) -> StepManifest:
     except LakeKeyMissing:
         raise ArtefactError(
             f"run {run_id!r} has no finished {step} step: {lake.uri_of(key)} does not exist; "
-            f"first run: python -m pipelines.steps.{step} --run-id {run_id}"
+            f"first run: {this_python()} -m pipelines.steps.{step} --run-id {run_id}"
         ) from None
     return StepManifest.from_json(data, lake.uri_of(key))

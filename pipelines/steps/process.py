@@ -15,7 +15,7 @@ from pipelines.data.previous import DataSize, check_drop, read_accepted, remembe
 from pipelines.data.quality import Gate, accept, check_keys, check_purchases, parse_accepted, refusal
 from pipelines.data.splits import TimeSplit, parse_date, split_at
 from pipelines.edge import run_app
-from pipelines.errors import ArtefactError, DataGateError
+from pipelines.errors import ArtefactError, DataGateError, this_python
 from pipelines.lake import Lake, open_lake
 from pipelines.logs import get_logger
 from pipelines.settings import lake_uri
@@ -142,7 +142,7 @@ def _fetch(lake: Lake, raw: StepManifest, scratch: Path) -> RawTables:
     if missing or not parts:
         raise ArtefactError(
             f"the raw data of run {raw.run_id!r} lacks {', '.join(missing) or 'transactions'}; "
-            f"run python -m pipelines.steps.ingest --run-id {raw.run_id} again with --force"
+            f"run {this_python()} -m pipelines.steps.ingest --run-id {raw.run_id} again with --force"
         )
     with ThreadPoolExecutor(FETCH_THREADS) as pool:
         articles, customers, *transactions = pool.map(lambda name: lake.fetch(raw.files[name], scratch), names)

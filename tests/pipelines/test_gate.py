@@ -95,7 +95,7 @@ def test_a_first_model_whose_gain_may_be_chance_is_promoted_and_says_so() -> Non
     assert decision.is_promoted
     assert decision.reasons[2:] == [
         "weak evidence: over 1,000 customer-weeks the gain over repurchase_popularity may be chance; about 4 "
-        "times as many would tell, which a longer backtest has",
+        "times as many would tell, which a longer backtest may have",
         "no champion to beat: beating every baseline on average is enough, since some model must answer",
     ]
 

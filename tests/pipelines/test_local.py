@@ -18,7 +18,7 @@ from pipelines.journal import Journal
 from pipelines.lake import open_lake
 from pipelines.local import LocalRun
 from pipelines.rendered import plan_steps
-from pipelines.run_record import RunRecord
+from pipelines.run_record import RunRecord, StepRecord
 from pipelines.workflow import CONFIG, RetryRule, Step, workflow_template
 
 FAST = RetryRule(backoff_seconds=0)
@@ -65,6 +65,7 @@ def execute(
     table: tuple[Step, ...] = TABLE,
     retry: RetryRule = FAST,
     parameters: dict[str, str] | None = None,
+    on_change: Callable[[RunRecord, StepRecord], None] = lambda *_: None,
 ) -> Executed:
     """Run the small programs in `here`; those without a file do nothing but note their turn."""
     for one in table:
@@ -83,7 +84,7 @@ def execute(
         run_id=run_id,
         parameters=parameters or {},
         journal=journal,
-        on_change=lambda *_: None,
+        on_change=on_change,
         retry=retry,
     )
     return Executed(run.execute(), run.record, journal)
@@ -183,6 +184,17 @@ def test_exit_75_is_tried_again_and_the_log_keeps_every_attempt(here: Path, lake
     assert order(here).count("process") == 3
     assert done.record.steps["process"].attempts == 3
     assert done.journal.last_lines("process") == ["attempt 1", "attempt 2", "attempt 3"]
+
+
+def test_a_retry_says_why(here: Path, lake: str, program: Program) -> None:
+    program(
+        "process",
+        "n = (here / 'order').read_text().count('process')\n"
+        "if n < 2: print('error: no space is left', file=sys.stderr); sys.exit(75)",
+    )
+    messages: list[str] = []
+    assert execute(lake, "run-1", here, on_change=lambda _, step: messages.append(step.message)).exit_code == 0
+    assert "exit code 75 (no space is left); retry 1 of 3 in 0 s" in messages
 
 
 def test_exit_75_for_ever_ends_after_the_declared_retries(here: Path, lake: str, program: Program) -> None:
