@@ -73,9 +73,10 @@ class Kinds(nn.Module):
         # All that is looked up of a kind is one row, as it is the lookup that costs.
         found_RX = torch.cat([sums_RD, newest_R.unsqueeze(1), oldest_R.unsqueeze(1)], dim=1)
         found_XKBC = embedding(at_KBC, found_RX).permute(3, 0, 1, 2)
-        sums_DKBC, newest_KBC, oldest_KBC = found_XKBC[:-2], found_XKBC[-2], found_XKBC[-1]
+        sums_DKBC, newest_1KBC, oldest_1KBC = torch.split(found_XKBC, [sums_RD.shape[1], 1, 1])
+        newest_KBC, oldest_KBC = newest_1KBC.squeeze(0), oldest_1KBC.squeeze(0)
         log_newest_KBC = torch.log(newest_KBC)
-        n_KBC = (sums_DKBC[-1] - 1.0) / SCALE
+        n_KBC = (sums_DKBC[-1:].squeeze(0) - 1.0) / SCALE
         # Mean days between two pieces of the kind; one piece, or all on one day, reads as NEVER.
         span_KBC = oldest_KBC - newest_KBC
         has_gap_KBC = span_KBC > 0.5

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pipelines.recommender.histories import histories_of
-from pipelines.recommender.label_week import run_signals
 from pipelines.recommender.kinds import KINDS
+from pipelines.recommender.label_week import run_signals
 from pipelines.recommender.model import FEATURE_GROUPS, MAX_STANDARD, Ranker, Recommender
 from pipelines.recommender.shop import Shop
 from pipelines.recommender.signals import NOT_ALLOWED, RANKER_FEATURES, WINDOW, Signals
