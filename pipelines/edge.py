@@ -4,6 +4,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from pipelines.errors import PipelineError, exit_with
@@ -33,3 +35,13 @@ def run_app(app: Callable[[], Any]) -> NoReturn:
         traceback.print_exc()
         raise SystemExit(1) from None
     raise SystemExit(0)
+
+
+def this_python() -> str:
+    """Name the interpreter as a command on this machine does; below the working folder, relative to it.
+
+    What is printed can so be run as it is, with no environment activated.
+    """
+    with suppress(ValueError):
+        return str(Path(sys.executable).relative_to(Path.cwd()))
+    return sys.executable

@@ -5,8 +5,6 @@ Anything else that is raised is a bug: it keeps its traceback and exits with 1.
 """
 
 import sys
-from contextlib import suppress
-from pathlib import Path
 from typing import ClassVar, NoReturn
 
 
@@ -68,13 +66,3 @@ def exit_with(error: PipelineError) -> NoReturn:
     """Print the error once, for people, and leave with its exit code."""
     print(f"error: {error}", file=sys.stderr, flush=True)
     raise SystemExit(error.exit_code)
-
-
-def this_python() -> str:
-    """Name the interpreter as a command on this machine does; below the working folder, relative to it.
-
-    What is printed can so be run as it is, with no environment activated.
-    """
-    with suppress(ValueError):
-        return str(Path(sys.executable).relative_to(Path.cwd()))
-    return sys.executable

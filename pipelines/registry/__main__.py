@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from inference.manifest import Manifest
-from pipelines.edge import run_app
-from pipelines.errors import ArtefactError, UsageError, this_python
+from pipelines.edge import run_app, this_python
+from pipelines.errors import ArtefactError, UsageError
 from pipelines.lake import open_lake
 from pipelines.registry.bundles import by_age, list_versions, read_bundle_manifest
 from pipelines.registry.champion import current_user, promote, read_audit, read_champion, roll_back

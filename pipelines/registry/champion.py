@@ -14,7 +14,8 @@ from typing import Any
 
 from inference.champion import parse_champion
 from inference.errors import BundleError
-from pipelines.errors import ArtefactError, LakeConflict, LakeKeyMissing, UsageError, this_python
+from pipelines.edge import this_python
+from pipelines.errors import ArtefactError, LakeConflict, LakeKeyMissing, UsageError
 from pipelines.lake.base import Lake
 from pipelines.registry.bundles import check_answers
 from pipelines.registry.deletion import is_going

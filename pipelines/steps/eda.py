@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.data.previous import read_accepted
-from pipelines.edge import run_app
-from pipelines.errors import ArtefactError, this_python
+from pipelines.edge import run_app, this_python
+from pipelines.errors import ArtefactError
 from pipelines.lake import FileEntry, Lake, open_lake
 from pipelines.logs import get_logger
 from pipelines.settings import lake_uri

@@ -12,8 +12,8 @@ import typer
 
 from pipelines.data.identity import content_identities
 from pipelines.data.sources import FileSource, Source, open_source
-from pipelines.edge import run_app
-from pipelines.errors import DataGateError, UsageError, this_python
+from pipelines.edge import run_app, this_python
+from pipelines.errors import DataGateError, UsageError
 from pipelines.lake import Lake, open_lake
 from pipelines.lake.base import file_sha256
 from pipelines.logs import get_logger, log_context

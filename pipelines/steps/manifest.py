@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.errors import ArtefactError, LakeKeyMissing, UsageError, this_python
+from pipelines.edge import this_python
+from pipelines.errors import ArtefactError, LakeKeyMissing, UsageError
 from pipelines.lake.base import FileEntry, Lake, Sha256
 from pipelines.steps.fingerprint import canonical_json, text_sha256
 

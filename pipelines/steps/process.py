@@ -14,8 +14,8 @@ import typer
 from pipelines.data.previous import DataSize, check_drop, read_accepted, remember_accepted
 from pipelines.data.quality import Gate, accept, check_keys, check_purchases, parse_accepted, refusal
 from pipelines.data.splits import TimeSplit, parse_date, split_at
-from pipelines.edge import run_app
-from pipelines.errors import ArtefactError, DataGateError, this_python
+from pipelines.edge import run_app, this_python
+from pipelines.errors import ArtefactError, DataGateError
 from pipelines.lake import Lake, open_lake
 from pipelines.logs import get_logger
 from pipelines.settings import lake_uri

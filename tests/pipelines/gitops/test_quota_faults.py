@@ -58,14 +58,14 @@ FAULTS = {
         "is 8, and 6 of Deployment/ml-recommendation-inference with 1 of a rollout and 6 still ending ask for 13",
         "at least 13",
     ),
-    # eda 3 Gi beside train 8 Gi, and 256 Mi for Argo's container in each of the two pods
+    # eda 3 Gi beside train 10 Gi, and 256 Mi for Argo's container in each of the two pods
     "quota below eda beside train": Fault(
-        edit(RANGE, "limits.memory: 24Gi", "limits.memory: 11Gi"),
+        edit(RANGE, "limits.memory: 28Gi", "limits.memory: 11Gi"),
         PIPELINE,
         RANGE,
         "ResourceQuota/ml-training.spec.hard[limits.memory]",
-        "the widest moment of WorkflowTemplate/ml-training-pipeline, with Argo's containers ask for 11776Mi",
-        "at least 11776Mi",
+        "the widest moment of WorkflowTemplate/ml-training-pipeline, with Argo's containers ask for 13824Mi",
+        "at least 13824Mi",
     ),
     # 1500m for train, 500m for eda and 10m for Argo's container in each of the two pods
     "quota below their CPU": Fault(

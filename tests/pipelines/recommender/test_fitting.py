@@ -74,7 +74,7 @@ def test_loss_weighs_customers_alike_whatever_the_basket() -> None:
 
 def test_a_signal_in_the_features_is_learned() -> None:
     knobs = KNOBS.model_copy(update={"max_epochs": 16})
-    fit = fit_ranker([synthetic_week(300)], [synthetic_week(100, seed=1)], knobs)
+    fit = fit_ranker([synthetic_week(400)], [synthetic_week(100, seed=1)], knobs)
     assert fit.curve[-1].validation_map_at_12 > 0.8
     hits_NK, articles_RK = ranked_hits(fit.ranker, synthetic_week(100, seed=2))
     assert hits_NK.shape == (100, 100)

@@ -193,7 +193,7 @@ def test_the_command_prints_its_facts_as_one_line(folder_lake: Lake, shop: ShopT
         (["--run-id", "run-1", "--cutoff-date", "16.09.2020"], 2, "write it as YYYY-MM-DD, for example 2020-09-16"),
         (["--run-id", "run-1", "--cutoff-date", "2030-01-01"], 2, "outside the data (2020-01-01 to 2020-04-09)"),
         (["--run-id", "run-1", "--accept-gates", "date_gap"], 2, "did you mean 'date_gaps'?"),
-        (["--run-id", "run-9"], 4, "first run: python -m pipelines.steps.ingest --run-id run-9"),
+        (["--run-id", "run-9"], 4, "python -m pipelines.steps.ingest --run-id run-9"),
     ],
 )
 def test_a_mistake_is_one_line_and_an_exit_code(
