@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -106,3 +107,38 @@ def test_one_of_the_processes_publishes(trained_by_two: Trained) -> None:
     assert len(list_versions(trained_by_two.lake)) == 1
     assert len(read_audit(trained_by_two.lake)) <= 1
     assert trained_by_two.lake.list("checkpoints/") == []
+
+
+ALONE = """
+import os
+from pipelines.edge import run_app
+from pipelines.recommender.workers import joined
+
+def main():
+    with joined() as workers:
+        workers.sum(1.0)
+        if workers.rank == 1:
+            os._exit(9)
+        workers.sum(1.0)
+
+run_app(main)
+"""
+
+
+def test_who_is_left_alone_says_so_in_one_line() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environ = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    left, died = (
+        subprocess.Popen(
+            [sys.executable, "-c", ALONE], env={**environ, "RANK": str(rank)}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
+    )
+    _, said = left.communicate(timeout=120)
+    died.communicate(timeout=120)
+    assert (left.returncode, died.returncode) == (75, 9)
+    assert "error: another of the 2 processes ended or did not answer" in said
+    assert "the same command again goes on from the last checkpoint" in said
+    assert "Traceback" not in said
