@@ -18,8 +18,8 @@ SLICE_TOLERANCE = 0.1
 """A slice may lose at most this share of the map_at_12 that the champion reaches in it, beyond its noise."""
 WEAK = "weak evidence"
 """Begins the reason that says so."""
-MOST_WEEKS = 100
-"""A backtest of more weeks is beyond what shops have kept."""
+MOST_TIMES_MORE = 100
+"""So many times the label weeks is beyond what shops have kept: no backtest to advise."""
 MIN_CUSTOMERS = 30
 """The interval of fewer customers is narrower than their noise: that of a single one has no width at all."""
 
@@ -96,7 +96,7 @@ def decide(
         times = max(_times_more(baselines[name].difference) for name in unproven)
         remedy = (
             f"about {times:,} times as many would tell, which a longer backtest may have"
-            if times <= MOST_WEEKS
+            if times <= MOST_TIMES_MORE
             else "no backtest is long enough to tell so small a gain from none"
         )
         reasons.append(

@@ -100,6 +100,18 @@ def test_a_first_model_whose_gain_may_be_chance_is_promoted_and_says_so() -> Non
     ]
 
 
+def test_no_backtest_is_advised_for_a_gain_that_none_could_tell() -> None:
+    decision = decide(0.02, baselines(repurchase=0.0001), None, 0.0)
+    assert decision.is_promoted
+    assert decision.reasons[2].endswith("may be chance; no backtest is long enough to tell so small a gain from none")
+
+
+def test_a_first_model_that_is_refused_is_not_told_that_beating_every_baseline_is_enough() -> None:
+    decision = decide(0.02, baselines(popular=0.0001, repurchase=-0.001), None, 0.0)
+    assert not decision.is_promoted
+    assert decision.reasons[-1] == "no champion to beat: the baselines are the bar"
+
+
 def test_gains_beyond_the_noise_are_not_called_weak() -> None:
     reasons = decide(0.02, baselines(), None, 0.0).reasons
     assert [reason for reason in reasons if gate.WEAK in reason] == []
