@@ -81,7 +81,7 @@ class ExplanationResponse(BaseModel):
     name: str | None
     product_type: str | None
     colour: str | None
-    reason: str = Field(description="For people: “bought 12 days ago; a best seller now”.")
+    reason: str = Field(description="For people: “bought 12 days ago; a best seller of late”.")
     signals: dict[str, float] = Field(
         description="What each signal added to the score, relative to the mean candidate; empty for an article that "
         "the model did not rank: pinned by the shop, or filled in."

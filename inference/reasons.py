@@ -150,6 +150,8 @@ SIGNALS_SAID: dict[str, Callable[[Mapping[str, Any], Context], str | None]] = {
     "price": lambda _, context: "at the price usually paid" if context.bought else None,
     "segment": _segment,
     "freshness": lambda *_: "new or on the rise",
-    "popularity": lambda facts, context: "a best seller now" if facts["article_id"] in context.best_sellers else None,
+    "popularity": lambda facts, context: (
+        "a best seller of late" if facts["article_id"] in context.best_sellers else None
+    ),
     "sequence": lambda _, context: "follows from what was bought last" if context.bought else None,
 }

@@ -40,7 +40,7 @@ def context(**facts: Any) -> Context:
         ({"segment": 1.0}, {"segment": 2, "best_of_segment": BEST}, "popular with customers of 25 to 34"),
         ({"segment": 1.0}, {"best_of_segment": BEST}, "popular with everybody"),
         ({"freshness": 1.0}, {}, "new or on the rise"),
-        ({"popularity": 1.0, "freshness": 0.9}, {"best_sellers": BEST}, "a best seller now"),
+        ({"popularity": 1.0, "freshness": 0.9}, {"best_sellers": BEST}, "a best seller of late"),
         ({"popularity": 1.0, "freshness": 0.9}, {"best_of_segment": BEST}, "new or on the rise"),
         ({"popularity": 1.0, "segment": 0.9}, {"segment": 2}, "the best match of everything on sale"),
         ({"sequence": 1.0}, {"bought": {"0372860002": [3]}}, "follows from what was bought last"),
@@ -53,7 +53,9 @@ def test_a_reason_is_in_a_merchandisers_words(signals: dict[str, float], known: 
 
 def test_what_the_history_does_not_bear_out_is_not_said() -> None:
     signals = {"repurchase": 3.0, "variant": 2.0, "copurchase": 2.0, "taste": 1.0, "popularity": 0.9}
-    assert give_reason(DRESS, signals, context(bought={"0372860002": [3]}, best_sellers=BEST)) == "a best seller now"
+    assert (
+        give_reason(DRESS, signals, context(bought={"0372860002": [3]}, best_sellers=BEST)) == "a best seller of late"
+    )
 
 
 def test_what_happened_to_the_customer_comes_before_what_is_true_of_everybody() -> None:
@@ -65,12 +67,14 @@ def test_what_happened_to_the_customer_comes_before_what_is_true_of_everybody() 
 def test_a_signal_far_below_the_strongest_and_one_that_lowered_the_score_are_not_said() -> None:
     known = context(bought={"0706016002": [12]}, best_sellers=BEST)
     signals = {"popularity": 2.0, "variant": 0.1, "freshness": -1.0}
-    assert give_reason(DRESS, signals, known) == "a best seller now"
+    assert give_reason(DRESS, signals, known) == "a best seller of late"
 
 
 def test_that_the_article_was_bought_is_said_even_where_it_counted_for_nothing() -> None:
     known = context(bought={"0706016001": [2]}, best_sellers=BEST)
-    assert give_reason(DRESS, {"popularity": 2.0, "repurchase": -0.3}, known) == "bought 2 days ago; a best seller now"
+    assert (
+        give_reason(DRESS, {"popularity": 2.0, "repurchase": -0.3}, known) == "bought 2 days ago; a best seller of late"
+    )
     assert give_reason(DRESS, {}, known) == "bought 2 days ago"
 
 
@@ -86,7 +90,7 @@ def test_only_the_best_of_what_is_live_is_called_a_best_seller(tmp_path: Path) -
     engine = Engine(load_bundle(write_bundle(tmp_path, facts={"signals": ["popularity"]})))
     explanations = engine.recommend(Request(top_k=30, explain=True)).explanations
     assert explanations is not None
-    assert [one.reason for one in explanations[:12]] == ["a best seller now"] * 12
+    assert [one.reason for one in explanations[:12]] == ["a best seller of late"] * 12
     assert not any("best seller" in one.reason for one in explanations[12:])
 
 
