@@ -94,12 +94,12 @@ def sequence_from(state: dict[str, Any]) -> SequenceModel:
 
 def without_candidates(week: LabelWeek) -> LabelWeek:
     """Let go of what only ranking needs."""
-    return replace(
+    return replace(  # copies, as an empty view holds the whole array
         week,
-        described_R=week.described_R[:0],
-        candidates_RC=week.candidates_RC[:0],
-        features_RCF=week.features_RCF[:0],
-        is_bought_RC=week.is_bought_RC[:0],
+        described_R=week.described_R[:0].copy(),
+        candidates_RC=week.candidates_RC[:0].copy(),
+        features_RCF=week.features_RCF[:0].copy(),
+        is_bought_RC=week.is_bought_RC[:0].copy(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -61,6 +61,7 @@ class Interactions:
     channel: npt.NDArray[np.int8]
     n_customers: int
     n_articles: int
+    _morning: dict[int, Interactions] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.customer)
@@ -83,8 +84,14 @@ class Interactions:
         )
 
     def before(self, day: int) -> Interactions:
-        """Only what was known on the morning of `day`: rows of earlier days."""
-        return self._rows(self.day < day)
+        """Only what was known on the morning of `day`: rows of earlier days.
+
+        The last one asked for is kept, as tables, candidates, rules and slices all ask for the same morning.
+        """
+        if day not in self._morning:
+            self._morning.clear()  # first, so that two do not lie in memory side by side
+            self._morning[day] = self._rows(self.day < day)
+        return self._morning[day]
 
     def between(self, first_day: int, end_day: int) -> Interactions:
         """Rows with first_day <= day < end_day."""

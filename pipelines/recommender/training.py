@@ -251,7 +251,7 @@ class Trainer:
         for start in range(0, max(len(own), 1), EVALUATION_CHUNK):
             week = self._describe(tables, customers=own[start : start + EVALUATION_CHUNK], keep_all=True)
             hits_NK, articles_RK = ranked_hits(fit.ranker, week)
-            parts.append((without_candidates(week), hits_NK, articles_RK[:, :12]))
+            parts.append((without_candidates(week), hits_NK, articles_RK[:, :12].copy()))
         weeks, hits, articles = zip(*chain.from_iterable(self.workers.gather(parts)), strict=True)
         week = join(weeks)
         model = outcome_of(week, np.concatenate(hits), np.concatenate(articles), self.interactions)

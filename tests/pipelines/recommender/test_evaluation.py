@@ -1,6 +1,7 @@
 """Outcomes on the same customers: pooled, compared, sliced, and what the gate and the report are told."""
 
 import json
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipelines.recommender.evaluation import (
     summarise,
 )
 from pipelines.recommender.evaluation import outcome_of as judged
+from pipelines.recommender.label_week import LabelWeek
 from pipelines.recommender.measurements import headline, measured
 from pipelines.recommender.training import Evaluated, Trainer
 from tests.pipelines.recommender.small_shop import KNOBS, absurd_future, interactions_of, random_shop
@@ -204,3 +206,23 @@ def test_chunks_of_customers_are_evaluated_as_the_whole_week(
     assert np.array_equal(chunked.model.hits_NK, evaluated[0].model.hits_NK)
     assert chunked.week.idle_days_N.tolist() == evaluated[0].week.idle_days_N.tolist()
     assert headline([chunked]) == headline(evaluated[:1])
+
+
+def test_a_chunk_of_customers_is_let_go_before_the_next_but_one(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described: list[weakref.ref[Any]] = []
+    n_held = []
+
+    def describe(*args: Any, **which: Any) -> LabelWeek:
+        n_held.append(sum(features() is not None for features in described))
+        week = Trainer._describe(trainer, *args, **which)
+        described.append(weakref.ref(week.features_RCF))
+        return week
+
+    monkeypatch.setattr("pipelines.recommender.training.EVALUATION_CHUNK", 5)
+    trainer.fit_before(63)
+    monkeypatch.setattr(trainer, "_describe", describe)
+    trainer.evaluate_at(63)
+    assert len(n_held) > 3
+    assert max(n_held) <= 1, "memory grows with the number of buyers"
