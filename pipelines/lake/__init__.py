@@ -7,7 +7,7 @@ from pipelines.errors import UsageError
 from pipelines.lake.base import FileEntry, Lake
 from pipelines.lake.local import LocalLake
 
-__all__ = ["FileEntry", "Lake", "open_lake"]
+__all__ = ["FileEntry", "Lake", "LocalLake", "open_lake"]
 
 
 def open_lake(uri: str) -> Lake:

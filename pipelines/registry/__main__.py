@@ -15,7 +15,7 @@ from rich.table import Table
 from inference.manifest import Manifest
 from pipelines.edge import run_app, this_python
 from pipelines.errors import ArtefactError, UsageError
-from pipelines.lake import open_lake
+from pipelines.lake import Lake, LocalLake, open_lake
 from pipelines.registry.bundles import by_age, list_versions, read_bundle_manifest
 from pipelines.registry.champion import current_user, promote, read_audit, read_champion, roll_back
 from pipelines.registry.retention import AUDIT_DAYS, plan, prune
@@ -25,6 +25,14 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Bundles, the champion, and who moved it when and why."
 )
 LakeOption = Annotated[str, typer.Option("--lake", help="Folder or s3://bucket/prefix; empty = $S3_DATA_LAKE_BUCKET.")]
+
+
+def _lake(uri: str) -> Lake:
+    """Open a lake that is there: a mistyped folder must not look like one without bundles."""
+    lake = open_lake(lake_uri(uri))
+    if isinstance(lake, LocalLake) and not lake.root.is_dir():
+        raise UsageError(f"there is no folder {lake.root}; give the --lake that the runs were made with")
+    return lake
 
 
 def _said(reason: str) -> str:
@@ -42,7 +50,7 @@ def list_command(lake: LakeOption = "") -> None:
 
     map_at_12, and the best baseline beside it, are of the label week alone; "backtested" is over a backtest's weeks.
     """
-    opened = open_lake(lake_uri(lake))
+    opened = _lake(lake)
     champion = read_champion(opened)
     versions = list_versions(opened)
     if not versions:
@@ -91,7 +99,7 @@ def show_command(
     lake: LakeOption = "",
 ) -> None:
     """Print a bundle's manifest as JSON, or every move of the champion."""
-    opened = open_lake(lake_uri(lake))
+    opened = _lake(lake)
     if not version:
         for event in read_audit(opened):
             typer.echo(json.dumps(event, ensure_ascii=False))
@@ -108,14 +116,14 @@ def show_command(
 @app.command("promote")
 def promote_command(version: str, reason: ReasonOption, lake: LakeOption = "") -> None:
     """Make a version the champion by hand, after verifying and loading it."""
-    promote(open_lake(lake_uri(lake)), version, why=reason, who=current_user(), now=datetime.now(UTC))
+    promote(_lake(lake), version, why=reason, who=current_user(), now=datetime.now(UTC))
     typer.echo(f"champion is now {version}")
 
 
 @app.command("rollback")
 def rollback_command(reason: ReasonOption, lake: LakeOption = "") -> None:
     """Go back to the champion before this one, after verifying and loading it; twice goes back by two."""
-    earlier = roll_back(open_lake(lake_uri(lake)), why=reason, who=current_user(), now=datetime.now(UTC))
+    earlier = roll_back(_lake(lake), why=reason, who=current_user(), now=datetime.now(UTC))
     typer.echo(f"champion is now {earlier}")
 
 
@@ -132,7 +140,7 @@ def prune_command(
     lake: LakeOption = "",
 ) -> None:
     """Delete old bundles; never the champion, the line it comes from, or what a rollback may want."""
-    opened, now = open_lake(lake_uri(lake)), datetime.now(UTC)
+    opened, now = _lake(lake), datetime.now(UTC)
     if dry_run:
         bundles = plan(opened, keep=keep, audit_days=audit_days, now=now)
     else:

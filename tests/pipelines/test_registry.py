@@ -384,7 +384,16 @@ def test_list_prints_whole_rows_with_the_newest_data_last(folder_lake: Lake, tmp
     ]
 
 
+@pytest.mark.parametrize("command", [["list"], ["show"], ["rollback", "--reason", "why"], ["prune", "--keep", "1"]])
+def test_a_mistyped_lake_is_no_empty_one(tmp_path: Path, command: list[str]) -> None:
+    result = CliRunner().invoke(app, [*command, "--lake", str(tmp_path / "leak")])
+    assert isinstance(result.exception, UsageError)
+    assert f"there is no folder {tmp_path / 'leak'}" in str(result.exception)
+    assert not (tmp_path / "leak").exists()
+
+
 def test_list_of_an_empty_registry_says_where_it_looked(folder_lake: Lake) -> None:
+    Path(folder_lake.uri).mkdir(exist_ok=True)
     assert run(folder_lake, "list") == f"no bundles in {folder_lake.uri}/registry\n"
 
 
@@ -406,6 +415,7 @@ def test_show_prints_manifests_and_the_audit_as_json(stocked: Lake) -> None:
 
 
 def test_show_of_a_missing_champion_says_how_to_get_one(folder_lake: Lake) -> None:
+    Path(folder_lake.uri).mkdir(exist_ok=True)
     with pytest.raises(UsageError, match=r"has no champion yet; run \S*python\S* -m pipelines.submit"):
         run(folder_lake, "show", "champion")
 
