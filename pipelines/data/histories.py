@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -26,17 +27,28 @@ ROW_GROUP_ROWS = 1_000_000
 PRICE_UNITS = 2.0**32
 
 
+class Written(NamedTuple):
+    """What was counted while the purchases were in order."""
+
+    n_baskets: int
+    """Customer and day."""
+    n_even_rows: int
+    """Rows that are there two, four, six … times, alike in everything: all of them once an export is there twice."""
+
+
 def write_transactions(
     purchases: pl.DataFrame, path: Path, *, slice_rows: int = SLICE_ROWS, row_group_rows: int = ROW_GROUP_ROWS
-) -> int:
-    """Write indexed purchases, given in any order, in canonical order; returns n_baskets (customer and day)."""
-    n_baskets = 0
+) -> Written:
+    """Write indexed purchases, given in any order, in canonical order."""
+    n_baskets = n_even_rows = 0
     with pq.ParquetWriter(path, _arrow_schema(purchases), compression="zstd") as writer:
         for part in _slices(purchases, "customer_index", slice_rows):
             histories = part.select(CANONICAL_ORDER).sort(CANONICAL_ORDER)
             n_baskets += histories.select(pl.struct("customer_index", "day").rle_id().max() + 1).item()
+            n_alike = np.bincount(histories.select(pl.struct(CANONICAL_ORDER).rle_id()).to_series())
+            n_even_rows += int(n_alike[n_alike % 2 == 0].sum())
             writer.write_table(histories.to_arrow(), row_group_size=row_group_rows)
-    return n_baskets
+    return Written(n_baskets, n_even_rows)
 
 
 def write_weekly_sales(purchases: pl.DataFrame, path: Path, split: TimeSplit, *, slice_rows: int = SLICE_ROWS) -> None:

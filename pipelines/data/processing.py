@@ -56,7 +56,7 @@ def write_processed(raw: RawTables, split: TimeSplit, folder: Path) -> Processed
     article_index = purchases["article_index"]
     n_unknown_article_rows = article_index.null_count()
     purchases = purchases.drop_nulls("article_index") if n_unknown_article_rows else purchases
-    n_baskets = write_transactions(purchases, folder / "transactions.parquet")
+    written = write_transactions(purchases, folder / "transactions.parquet")
     write_weekly_sales(purchases, folder / "weekly_sales.parquet", split)
 
     labels = purchases.filter(pl.col("day").is_between(split.cutoff_day, split.label_end_day, closed="left"))
@@ -65,7 +65,8 @@ def write_processed(raw: RawTables, split: TimeSplit, folder: Path) -> Processed
         n_rows_per_day=np.bincount(purchases["day"].to_numpy(), minlength=split.last_day_index + 1).astype(np.int64),
         n_unknown_article_rows=n_unknown_article_rows,
         n_unknown_customer_rows=_count_rows_of(purchases, customers.filter(~pl.col("has_row"))),
-        n_baskets=n_baskets,
+        n_baskets=written.n_baskets,
+        n_even_rows=written.n_even_rows,
         n_label_customers=labels["customer_index"].n_unique(),
     )
     split_facts = split.as_facts() | {
@@ -115,6 +116,7 @@ def _describe(
         "n_days_without_sales": int((per_day == 0).sum()),
         "rows_per_day": {"min": int(per_day.min()), "median": float(np.median(per_day)), "max": int(per_day.max())},
         "n_baskets": counted.n_baskets,
+        "n_even_rows": counted.n_even_rows,
         "rows_per_basket": round(purchases.height / max(counted.n_baskets, 1), 6),
         "n_articles_sold": purchases["article_index"].n_unique(),
         "n_customers_who_bought": purchases["customer_index"].n_unique(),

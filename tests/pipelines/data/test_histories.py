@@ -39,7 +39,7 @@ def random_purchases(n_rows: int, seed: int) -> pl.DataFrame:
 
 def test_histories_are_in_time_order_and_identical_purchases_stay(tmp_path: Path) -> None:
     rows = [(1, 7, 3, 0.5, 2), (0, 9, 5, 0.5, 2), (1, 7, 3, 0.5, 2), (1, 4, 2, 0.5, 1), (1, 7, 3, 0.25, 1)]
-    n_baskets = write_transactions(purchases_of(rows), tmp_path / "transactions.parquet")
+    written = write_transactions(purchases_of(rows), tmp_path / "transactions.parquet")
     assert pl.read_parquet(tmp_path / "transactions.parquet").rows() == [
         (0, 5, 9, 0.5, 2),
         (1, 2, 4, 0.5, 1),
@@ -47,7 +47,7 @@ def test_histories_are_in_time_order_and_identical_purchases_stay(tmp_path: Path
         (1, 3, 7, 0.5, 2),
         (1, 3, 7, 0.5, 2),
     ]
-    assert n_baskets == 3  # (0, 5) (1, 2) (1, 3)
+    assert written == (3, 2)  # (0, 5) (1, 2) (1, 3); the last two are alike
 
 
 def test_weekly_sales_count_purchases_and_distinct_customers(tmp_path: Path) -> None:
@@ -79,7 +79,11 @@ def test_weekly_sales_count_purchases_and_distinct_customers(tmp_path: Path) -> 
 @pytest.mark.parametrize("slice_rows", [1, 17, 999, 5000])
 def test_slices_change_nothing(tmp_path: Path, slice_rows: int) -> None:
     purchases = random_purchases(1000, seed=1)
-    n_baskets = write_transactions(purchases, tmp_path / "transactions.parquet", slice_rows=slice_rows)
+    n_baskets, n_even_rows = write_transactions(
+        pl.concat([purchases, purchases[:300]]), tmp_path / "doubled.parquet", slice_rows=slice_rows
+    )
+    assert n_even_rows == 600
+    assert write_transactions(purchases, tmp_path / "transactions.parquet", slice_rows=slice_rows) == (n_baskets, 0)
     write_weekly_sales(purchases, tmp_path / "weekly_sales.parquet", SPLIT, slice_rows=slice_rows)
     assert_frame_equal(
         pl.read_parquet(tmp_path / "transactions.parquet"), purchases.select(CANONICAL_ORDER).sort(CANONICAL_ORDER)
@@ -112,7 +116,7 @@ def test_the_order_of_rows_does_not_change_a_byte(tmp_path: Path) -> None:
 
 
 def test_no_purchases_make_empty_tables(tmp_path: Path) -> None:
-    assert write_transactions(purchases_of([]), tmp_path / "transactions.parquet") == 0
+    assert write_transactions(purchases_of([]), tmp_path / "transactions.parquet") == (0, 0)
     write_weekly_sales(purchases_of([]), tmp_path / "weekly_sales.parquet", SPLIT)
     for name in ("transactions", "weekly_sales"):
         assert pl.read_parquet(tmp_path / f"{name}.parquet").height == 0

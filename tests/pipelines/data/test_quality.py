@@ -31,6 +31,7 @@ def purchases_of(n_rows_per_day: Counts, *, n_days_before_end: int = 7) -> Purch
         n_unknown_article_rows=0,
         n_unknown_customer_rows=0,
         n_baskets=int(n_rows_per_day.sum()) // 2,
+        n_even_rows=0,
         n_label_customers=50,
     )
 
@@ -193,3 +194,14 @@ def test_a_refusal_is_a_table_of_what_failed() -> None:
         "all figures: ./lake/processed/r1/quality_report.json; "
         "if the data is right as it is, run again with -p accept-gates=date_gaps"
     )
+
+
+@pytest.mark.parametrize(("share", "level"), [(0.15, None), (0.61, "warning"), (1.0, "failed")])
+def test_a_doubled_export_is_noticed(share: float, level: str | None) -> None:
+    purchases = purchases_of(steady())
+    n_rows = int(purchases.n_rows_per_day.sum())
+    gates = check_purchases(replace(purchases, n_even_rows=int(share * n_rows)))
+    assert levels(gates).get("doubled_rows") == level
+    if level:
+        (gate,) = (gate for gate in gates if gate.gate == "doubled_rows")
+        assert "appended twice" in gate.message
