@@ -1,12 +1,14 @@
 """Candidates of each customer, and how the history touches each: one day's tables as a part of the graph.
 
 Legend: B customers in the batch, L history length, W window, J articles that one purchase touches, T slots that the
-history touches or the request brings, S all slots, R rows of sums, N live articles, C candidates, P extra pool,
-K siblings, M neighbours, F families, D time decays and the count.
+history touches or the request brings, O slots of open shelves, X both, S all slots, R rows of sums, N live articles,
+C candidates, P extra pool, K kinds of shelves, V values of all attributes, F families, D time decays and the count.
 
 Retrieval starts from the popularity of live articles in the customer's segment and lifts what the history touches:
-articles bought before, their colour variants, articles bought together with them. Only touched articles and the best C
-of the segment can win, so only these take part: the work does not grow with the catalogue.
+articles bought before, their colour variants, articles bought together with them. A shelf holds the best sellers of one
+section or department; those that the customer is most likely to buy from are opened, and every article is lifted by how
+much oftener than others the customer buys from its shelves. Only touched articles, open shelves and the best C of the
+segment can win, so only these take part: the work does not grow with the catalogue.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, pad
 
-from pipelines.recommender.interactions import Float32, Int64
+from pipelines.recommender.interactions import ATTRIBUTES, Float32, Int64
 from pipelines.recommender.tables import Tables
 
 DECAYS = (5.0, 20.0, 80.0, 320.0)
@@ -38,6 +40,10 @@ NEWEST = slice(-WINDOW, None)
 ASKED = ("repurchase_count", "variant_80d", "copurchase_80d")
 BOUGHT_LIFT, LIFT = 20.0, 3.0
 """What retrieval adds: a fixed bonus for an article that was bought, and for each of ASKED by its log."""
+SHELVES = ("section", "department")
+"""Attributes whose values are shelves."""
+N_OPENED, SHELF = 4, 32
+"""Shelves opened of each kind, and best sellers on each."""
 NOT_ALLOWED = -1e9
 """Penalty of an article that may not be answered; also the retrieval score of a slot that repeats an article."""
 
@@ -83,6 +89,16 @@ class Retrieval(nn.Module):
         touched_AJ = np.concatenate([tables.siblings_AK, tables.neighbours_AM], axis=1)
         strengths_AJ = np.concatenate([np.ones(tables.siblings_AK.shape), tables.neighbour_weights_AM], axis=1)
         best_SC = best_of_segments(tables.retrieval_SN, self.n_candidates)
+        columns = [ATTRIBUTES.index(kind) for kind in SHELVES]
+        values_AK = tables.attributes_A1V[:-1, columns]
+        self.shelf_ranges = [
+            (int(low), int(high) + 1) for low, high in zip(values_AK.min(0), values_AK.max(0), strict=True)
+        ]
+        values_NK = values_AK[tables.live_N]
+        shelves = [
+            best_of_values(values_N - first, tables.retrieval_SN[0], end - first, SHELF)
+            for values_N, (first, end) in zip(values_NK.T, self.shelf_ranges, strict=True)
+        ]
         rates_D = np.array([-1.0 / tau for tau in DECAYS] + [0.0])
         n_decays, n_touched = len(rates_D), len(family_J)
         scale_of_asked = np.array([SCALES[0], 1.0, 1.0])[:, None]  # the count as it is, the others scaled
@@ -92,6 +108,11 @@ class Retrieval(nn.Module):
             "popularity_X": np.pad(tables.retrieval_SN, ((0, 0), (0, 1))).ravel(),
             "pools_SC": best_SC,
             "pool_popularity_SC": np.take_along_axis(tables.retrieval_SN, best_SC, axis=1),
+            "shelves_XO": np.concatenate(shelves),
+            # One kind behind the other: what is looked up one by one costs a third of rows so short.
+            "shelf_Y": np.pad(values_NK, ((0, 1), (0, 0)), mode="edge").T.astype(np.int32).ravel(),
+            # Of equal shelves the first is opened, here and in the served graph.
+            "log_shares_V": np.log(tables.attribute_shares_X) - 1e-6 * np.arange(len(tables.attribute_shares_X)),
             # Small types, as these two are most of the file; they are widened behind the lookup.
             "touched_AJ": touched_AJ.astype(np.int32),
             "strengths_AJ": strengths_AJ.astype(np.float16),
@@ -111,6 +132,9 @@ class Retrieval(nn.Module):
     popularity_X: Tensor
     pools_SC: Tensor
     pool_popularity_SC: Tensor
+    shelves_XO: Tensor
+    shelf_Y: Tensor
+    log_shares_V: Tensor
     touched_AJ: Tensor
     strengths_AJ: Tensor
     family_J: Tensor
@@ -134,6 +158,7 @@ class Retrieval(nn.Module):
     def forward(
         self,
         history: History,
+        taste_BV: Tensor,
         segment_B: Tensor,
         extra_pool_P: Tensor,
         penalty_N1: Tensor,
@@ -143,6 +168,7 @@ class Retrieval(nn.Module):
     ) -> Retrieved:
         """Choose the candidates.
 
+        taste_BV: log of how much oftener the customer buys each value of an attribute than everyone does;
         extra_pool_P: live positions that everyone of the batch is ranked on too; penalty_N1: 0 or NOT_ALLOWED;
         best_first: order candidates by their retrieval score, which costs ten times as much as to choose them;
         newest: NEWEST, or slice(None) where no history is longer than WINDOW.
@@ -154,16 +180,20 @@ class Retrieval(nn.Module):
         W, J, C = touched_BWJ.shape[1], touched_BWJ.shape[2], self.n_candidates
         extra_BP = extra_pool_P.to(torch.int32).expand(B, -1)
         slots_BT = torch.cat([self.position_A1[articles_BL], touched_BWJ.flatten(1), extra_BP], dim=1).to(torch.int64)
-        slots_BS = torch.cat([slots_BT, embedding(segment_B, self.pools_SC)], dim=1)
-        # The first slot of an article stands for it: sums go there, and the others never win. Slots are numbered from
-        # -T on, so that an article of the pool alone keeps its 0, and one that is not allowed NOT_ALLOWED.
-        T = slots_BT.shape[1]
-        number_T = torch.arange(-T, 0, dtype=torch.float32)
-        first_BN1 = penalty_N1.expand(B, -1).scatter_reduce(1, slots_BT, number_T.expand(B, -1), reduce="amin")
+        opened_BO = self._opened_BO(taste_BV)
+        slots_BX = torch.cat([slots_BT, opened_BO], dim=1)
+        slots_BS = torch.cat([slots_BX, embedding(segment_B, self.pools_SC)], dim=1)
+        # The first slot of an article stands for it: sums go there, and the others never win. Slots are numbered up to
+        # -1, so that an article of the segment alone keeps its 0, and one that is not allowed NOT_ALLOWED.
+        T, X = slots_BT.shape[1], slots_BX.shape[1]
+        number_X = torch.arange(-X, 0, dtype=torch.float32)
+        first_BN1 = penalty_N1.expand(B, -1).scatter_reduce(1, slots_BX, number_X.expand(B, -1), reduce="amin")
         first_BS = first_BN1.gather(1, slots_BS)
-        # A customer's rows of sums: one for all that is not allowed, one for each slot, one that stays without sums.
+        # A customer's rows of sums: one for all that is not allowed, one for each touched slot, one without sums for
+        # all that is untouched.
         n_rows = T + 2
-        row_BS = (first_BS + (T + 1)).clamp(min=0.0).to(torch.int64) + torch.arange(B).unsqueeze(1) * n_rows
+        place_BS = (first_BS.clamp(max=-opened_BO.shape[1]) + (X + 1)).clamp(min=0.0)
+        row_BS = place_BS.to(torch.int64) + torch.arange(B).unsqueeze(1) * n_rows
         row_BL, R = row_BS[:, :L], B * n_rows
 
         place_BWJ = row_BS[:, L : L + W * J].reshape(B, W, J) * len(FAMILIES) + self.family_J
@@ -182,10 +212,11 @@ class Retrieval(nn.Module):
         n_bought_R = asked_3R[0] - 1.0
         lift_R = LIFT * torch.log(asked_3R.prod(dim=0)) + torch.where(n_bought_R > 0.5, BOUGHT_LIFT, 0.0)
         segment_start_B1 = (segment_B * (self.n_live + 1)).unsqueeze(1)
-        popularity_BT = self.popularity_X.gather(0, (slots_BT + segment_start_B1).flatten()).reshape(B, T)
-        popularity_BS = torch.cat([popularity_BT, embedding(segment_B, self.pool_popularity_SC)], dim=1)
-        number_S = torch.cat([number_T, torch.zeros(C)])
-        score_BS = torch.where(first_BS == number_S, popularity_BS + lift_R[row_BS], NOT_ALLOWED)
+        popularity_BX = self.popularity_X.gather(0, (slots_BX + segment_start_B1).flatten()).reshape(B, X)
+        popularity_BS = torch.cat([popularity_BX, embedding(segment_B, self.pool_popularity_SC)], dim=1)
+        number_S = torch.cat([number_X, torch.zeros(C)])
+        lift_BS = lift_R.gather(0, row_BS.flatten()).reshape(row_BS.shape) + self._liked_BS(taste_BV, slots_BS)
+        score_BS = torch.where(first_BS == number_S, popularity_BS + lift_BS, NOT_ALLOWED)
         score_BC, chosen_BC = torch.topk(score_BS, C, dim=1, sorted=best_first)
         row_BC = row_BS.gather(1, chosen_BC)
         return Retrieved(
@@ -197,6 +228,25 @@ class Retrieval(nn.Module):
             embedding(row_BC, newest_RF).permute(2, 0, 1),
             oldest_R[row_BC].unsqueeze(0),
         )
+
+    def _opened_BO(self, taste_BV: Tensor) -> Tensor:
+        """Live positions on the shelves that each customer is most likely to buy from."""
+        expected_BV = taste_BV + self.log_shares_V
+        rows, n_shelves = [], 0
+        for first, end in self.shelf_ranges:
+            best = torch.topk(expected_BV[:, first:end], min(N_OPENED, end - first), dim=1).indices
+            rows.append(best + n_shelves)
+            n_shelves += end - first
+        return embedding(torch.cat(rows, dim=1), self.shelves_XO).flatten(1)
+
+    def _liked_BS(self, taste_BV: Tensor, slots_BS: Tensor) -> Tensor:
+        """Sum of the customer's taste for the shelves of each slot's article."""
+        B, S = slots_BS.shape
+        at_BKS = torch.cat([slots_BS + k * (self.n_live + 1) for k in range(len(SHELVES))], dim=1)
+        value_BKS = self.shelf_Y.gather(0, at_BKS.flatten()).to(torch.int64).reshape(B, -1)
+        value_BKS = value_BKS + torch.arange(B).unsqueeze(1) * taste_BV.shape[1]
+        taste_BKS = taste_BV.flatten().gather(0, value_BKS.flatten()).reshape(B, len(SHELVES), S)
+        return taste_BKS.sum(dim=1)
 
     def _weights_XD(self, history: History, newest: slice) -> Tensor:
         """Scaled weight of each purchase for itself, then for each article that it touches, customer by customer."""
@@ -221,3 +271,17 @@ def best_of_segments(retrieval_SN: Float32, k: int) -> Int64:
     """Live positions of each segment's k most popular articles, best first, ties by position; [S, k]."""
     position_N = np.arange(retrieval_SN.shape[1])
     return np.stack([np.lexsort((position_N, -row_N))[:k] for row_N in retrieval_SN]).astype(np.int64)
+
+
+def best_of_values(values_N: Int64, popularity_N: Float32, n_values: int, k: int) -> Int64:
+    """Live positions of each value's k most popular articles, best first, ties by position; N pads; [n_values, k].
+
+    values_N: value of each live article, from 0 to n_values - 1; popularity_N: the larger, the more popular.
+    """
+    order = np.lexsort((-popularity_N, values_N))
+    values = values_N[order]
+    rank = np.arange(len(order)) - np.searchsorted(values, values)
+    best = np.full((n_values, k), len(order), dtype=np.int64)
+    keep = rank < k
+    best[values[keep], rank[keep]] = order[keep]
+    return best

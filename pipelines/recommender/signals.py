@@ -152,7 +152,12 @@ class Signals(nn.Module):
         as Retrieval has them, the rest as forward.
         """
         history = self.retrieval.read(history_BL, age_days_BL)
-        found = self.retrieval(history, segment_B, extra_pool_P, penalty_N1, best_first=best_first, newest=newest)
+        mass_BL = history.decayed_BLD[:, :, TASTE_DECAY] * history.is_bought_BL
+        total_B1 = mass_BL.sum(dim=1, keepdim=True)
+        taste_BX = self._taste_BX(history_BL, mass_BL, total_B1)
+        found = self.retrieval(
+            history, taste_BX, segment_B, extra_pool_P, penalty_N1, best_first=best_first, newest=newest
+        )
         article_XBC = embedding(found.candidates_BC, articles_N1X).permute(2, 0, 1)
         sizes = [1, 1, 1, len(ATTRIBUTES), articles_N1X.shape[1] - len(FACTS)]
         rebuy_1BC, price_1BC, everyone_1BC, values_VBC, other_XBC = torch.split(article_XBC, sizes)
@@ -172,8 +177,6 @@ class Signals(nn.Module):
         gap_1BC = torch.where(has_gap_1BC, span_1BC / (found.n_bought_1BC - 1.0).clamp(min=1.0), NEVER)
         gap_1BC = torch.log(gap_1BC.clamp(min=1.0))
 
-        mass_BL = history.decayed_BLD[:, :, TASTE_DECAY] * history.is_bought_BL
-        total_B1 = mass_BL.sum(dim=1, keepdim=True)
         usual_B1 = (self.log_price_A1[history_BL] * mass_BL).sum(dim=1, keepdim=True) / total_B1.clamp(min=1e-12)
         personal_FBC = torch.cat(
             [
@@ -187,7 +190,7 @@ class Signals(nn.Module):
                 is_in_last_visit(found.newest_FBC[:1], since_B1),
                 is_touched_FBC[:1] * rebuy_1BC,
                 is_touched_FBC[:1] * log_since_B1,
-                self._taste_VBC(history_BL, mass_BL, total_B1, values_VBC),
+                self._taste_VBC(taste_BX, values_VBC),
                 self.kinds(history, values_VBC, n_visits_B1, since_B1),
                 (price_1BC - usual_B1).abs() * has_history_B1,
                 self._sequence_1BC(history, found.candidates_BC) if self.sequence is not None else 0.0 * price_1BC,
@@ -205,14 +208,19 @@ class Signals(nn.Module):
         is_first_BL = history.is_bought_BL - pad(is_same_BL * history.is_bought_BL[:, :-1], (1, 0))
         return is_first_BL.sum(dim=1, keepdim=True)
 
-    def _taste_VBC(self, history_BL: Tensor, mass_BL: Tensor, total_B1: Tensor, values_VBC: Tensor) -> Tensor:
-        """Log of how much oftener the customer buys a candidate's value of an attribute than everyone does."""
-        B, n_values = history_BL.shape[0], self.prior_1X.shape[1]
+    def _taste_BX(self, history_BL: Tensor, mass_BL: Tensor, total_B1: Tensor) -> Tensor:
+        """Log of how much oftener the customer buys each value of an attribute than everyone does."""
         values_BX = embedding(history_BL, self.attributes_A1V).flatten(1).to(torch.int64)
         mass_BLV = mass_BL.unsqueeze(2) * self.ones_1V
-        mass_BX = self.prior_1X.expand(B, -1).scatter_add(1, values_BX, mass_BLV.flatten(1))
-        taste_BX = torch.log(mass_BX / (self.prior_1X * (1.0 + total_B1 / TASTE_PRIOR)))
-        at_VBC = values_VBC.to(torch.int64) + torch.arange(B).unsqueeze(1) * n_values
+        prior_BX = self.prior_1X.expand(history_BL.shape[0], -1)
+        mass_BX = prior_BX.scatter_add(1, values_BX, mass_BLV.flatten(1))
+        return torch.log(mass_BX / (self.prior_1X * (1.0 + total_B1 / TASTE_PRIOR)))
+
+    @staticmethod
+    def _taste_VBC(taste_BX: Tensor, values_VBC: Tensor) -> Tensor:
+        """Taste for a candidate's value of each attribute."""
+        start_B1 = torch.arange(taste_BX.shape[0]).unsqueeze(1) * taste_BX.shape[1]
+        at_VBC = values_VBC.to(torch.int64) + start_B1
         return taste_BX.flatten().gather(0, at_VBC.flatten()).reshape(at_VBC.shape)
 
     def _sequence_1BC(self, history: History, candidates_BC: Tensor) -> Tensor:

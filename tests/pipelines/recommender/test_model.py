@@ -10,6 +10,7 @@ from pipelines.recommender.histories import histories_of
 from pipelines.recommender.kinds import KINDS
 from pipelines.recommender.label_week import run_signals
 from pipelines.recommender.model import FEATURE_GROUPS, MAX_STANDARD, Ranker, Recommender
+from pipelines.recommender.retrieval import best_of_values
 from pipelines.recommender.shop import Shop
 from pipelines.recommender.signals import NOT_ALLOWED, RANKER_FEATURES, WINDOW, Signals
 from pipelines.recommender.tables import build_tables
@@ -90,6 +91,25 @@ def test_what_a_customer_bought_is_always_a_candidate() -> None:
     for customer, row in enumerate(articles_BC.tolist()):
         newest = past.article[past.offsets[customer] : past.offsets[customer + 1]][-64:].tolist()
         assert set(newest) & live <= set(row)
+
+
+def test_shelves_that_a_customer_buys_from_are_opened() -> None:
+    """Eight sections of a hundred articles; what sells lies in the first four, and customer 0 buys from the last."""
+    popular: list[Purchase] = [(1 + n % 38, 58 - n // 800, n % 400) for n in range(2400)]
+    rare: list[Purchase] = [(39, 50 + n % 9, 700 + n) for n in range(60) for _ in range(1 + n // 30)]
+    own: list[Purchase] = [(0, 40 + n, 790 + n) for n in range(4)]
+    catalogue = catalogue_of(800, attributes=[index // 100 for index in range(800)])
+    shop = shop_of([*popular, *rare, *own], n_customers=41, n_articles=800, catalogue=catalogue)
+    articles_BC, _ = describe(signals_of(shop, n_candidates=164), shop, [0, 40])
+    best_of_the_last = set(range(730, 760))  # sold twice
+    assert best_of_the_last <= set(articles_BC[0].tolist())
+    assert not best_of_the_last & set(articles_BC[1].tolist()), "someone without a history is shown what sells"
+    assert len(set(articles_BC[0].tolist())) == 164
+
+
+def test_a_shelf_holds_the_most_popular_of_its_value() -> None:
+    best = best_of_values(np.array([1, 0, 1, 1, 3]), np.array([5, 1, 7, 5, 2], dtype=np.float32), 4, 2)
+    assert best.tolist() == [[1, 5], [2, 0], [5, 5], [4, 5]]
 
 
 def test_a_batch_answers_each_customer_as_if_alone(shop: Shop, signals: Signals) -> None:
