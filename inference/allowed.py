@@ -90,7 +90,9 @@ def _code(known: Sequence[str], name: str, field: str) -> int:
 
 def _nearest(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name[:100], known[1:], n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known[1:11])}"
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known are {', '.join(known[1:11])}" if len(known) > 1 else "; the shop's articles name none"
 
 
 def fit_rules(

@@ -8,7 +8,7 @@ A bundle is a folder of plain files, immutable once manifest.json is there:
     is_live.npy           bool [A]; only these may be recommended by the graph
     customer_keys.npy     uint64 [C], sorted; see customer_key
     customer_offsets.npy  int64 [C+1]; customer c bought history_articles[offsets[c]:offsets[c+1]]
-    history_articles.npy  int32 [H], article_index, oldest to newest, at most max_history for a customer
+    history_articles.npy  int32 [H], article_index, oldest to newest; the graph reads the newest max_history
     history_days.npy      int32 [H], days since 1970-01-01
     customer_segments.npy uint8 [C]; 0 is an unknown customer
     live_articles.npy     int32 [N], ascending; the position of a live article in the graph's tables

@@ -23,7 +23,7 @@ N_READ = 20  # newest purchases whose names are read
 BEST_SHARE, MIN_BEST = 0.05, 12
 """Of the live articles, those that a best seller is among."""
 PINNED_REASON = "placed here by the shop"
-SAID_ATTRIBUTES = ("product_type", "colour")
+SAID_ATTRIBUTES = ("product_type", "colour", "garment_group")
 SIGNAL_DECIMALS = 4
 
 

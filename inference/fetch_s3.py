@@ -98,7 +98,7 @@ def open_bucket(uri: str) -> Iterator[Bucket]:
     except ClientError as error:
         code, mend = error.response["Error"].get("Code", ""), "see to the bucket, the credentials and their policy"
         if code in ("NoSuchKey", "404"):
-            mend = "a first run of the pipeline makes a champion"
+            mend = "a run of the pipeline that beats its rules makes a champion (see the reasons of the last one)"
         raise FetchFailed(f"{uri}: S3 answers {code} ({error.operation_name}); {mend}") from error
     except BotoCoreError as error:
         raise FetchFailed(f"{uri}: {error}; see to the network, AWS_ENDPOINT_URL and the credentials") from error

@@ -66,7 +66,7 @@ class FolderOrigin:
                 raise Missing(str(path)) from error
             raise FetchFailed(
                 f"{path}: no champion ({error.strerror}); MODEL_URI names a bundle folder or a lake's registry, "
-                "and a first run of the pipeline makes a champion"
+                "and a run of the pipeline that beats its rules makes a champion (see the reasons of the last one)"
             ) from error
         except OSError as error:
             raise FetchFailed(f"{path}: {error.strerror}; see to its permissions") from error

@@ -215,7 +215,7 @@ def _history(engine: Engine, customer_id: str) -> HistoryResponse:
         return HistoryResponse(is_known=False, segment=None, purchases=[])
     start, end = (int(offset) for offset in bundle.customer_offsets[position : position + 2])
     purchases = []
-    for row in reversed(range(start, end)):
+    for row in reversed(range(max(start, end - bundle.manifest.max_history), end)):  # what the model reads
         index, age_days = int(bundle.history_articles[row]), max(1, bundle.as_of_day - int(bundle.history_days[row]))
         facts = {
             "article_id": engine.article_id(index),

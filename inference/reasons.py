@@ -50,7 +50,7 @@ class Context:
     sent: frozenset[str] = frozenset()
     """article_ids of the request itself: bought just now"""
     usual: frozenset[tuple[str, str]] = frozenset()
-    """(attribute, value) of what was bought: product types and colours"""
+    """(attribute, value) of what was bought: product types, colours and garment groups"""
     best_sellers: frozenset[str] = frozenset()
     """answered article_ids that are among the best sellers of late"""
     best_of_segment: frozenset[str] = frozenset()
@@ -70,7 +70,7 @@ def give_reason(facts: Mapping[str, Any], signals: Mapping[str, float], context:
     general = _first(
         sorted(set(worth) & set(SIGNALS_SAID) - set(ABOUT_CUSTOMER), key=lambda n: -signals[n]), facts, context
     )
-    return "; ".join(filter(None, (own, general))) or "the best match of everything on sale"
+    return "; ".join(filter(None, (own, general))) or "among the best matches of everything on sale"
 
 
 def _first(names: Iterable[str], facts: Mapping[str, Any], context: Context) -> str | None:
@@ -128,12 +128,14 @@ def _copurchase(facts: Mapping[str, Any], context: Context) -> str | None:
 
 
 def _taste(facts: Mapping[str, Any], context: Context) -> str | None:
-    kind, colour = facts.get("product_type"), facts.get("colour")
-    if not kind or ("product_type", kind) not in context.usual:
-        return None
-    if colour and ("colour", colour) in context.usual:
-        return f"{colour.lower()} {kind.lower()} fits what was bought before"
-    return f"{kind.lower()}, as bought before"
+    kind, colour, group = (facts.get(attribute) for attribute in ("product_type", "colour", "garment_group"))
+    if kind and ("product_type", kind) in context.usual:
+        if colour and ("colour", colour) in context.usual:
+            return f"{colour.lower()} {kind.lower()} fits what was bought before"
+        return f"{kind.lower()}, as bought before"
+    if group and ("garment_group", group) in context.usual:
+        return f"from {group.lower()}, as bought before"
+    return None
 
 
 def _segment(facts: Mapping[str, Any], context: Context) -> str | None:

@@ -105,6 +105,8 @@ class _Group:
         terms = self._terms(request, lookup)
         self._require_enough(request, terms)
         chosen = select(indices_K.tolist(), self._spare(), terms, self._gone(request))
+        if not chosen:  # of a shop with fewer articles than top_k
+            raise invalid("no article is left by the shop's rules and what was bought; let what was bought come again")
         scores = _scores(chosen, scores_K)
         explanations = (
             explain(self._engine, lookup, chosen, contributions_KG, set(terms.pins.values())) if request.explain else ()
@@ -171,7 +173,7 @@ class _Group:
             )
         raise invalid(
             f"{n_matching:,} live articles are left by the shop's rules and what was bought, fewer than top_k {top_k}; "
-            "ask for fewer"
+            + ("ask for fewer" if n_matching else "let what was bought come again")
         )
 
     def _spare(self) -> Iterable[int]:

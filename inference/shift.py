@@ -95,7 +95,7 @@ def read_reference(bundle: Bundle) -> Reference:
         popularity_bin_A,
         _count(popularity_bin_A[recent], ones, N_POPULARITY_BINS + 1),
         _count(bundle.index_groups[recent], ones),
-        _length_bins(np.bincount(np.diff(offsets), minlength=1)),
+        _length_bins(np.bincount(np.minimum(np.diff(offsets), bundle.manifest.max_history), minlength=1)),
         len(recent),
     )
 

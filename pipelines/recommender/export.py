@@ -104,10 +104,12 @@ def write_bundle_files(folder: Path, recommender: Recommender, shop: Shop, day: 
     if len(clash):
         pair = [shop.customer_ids[order[clash[0] + i]] for i in (0, 1)]
         raise ArtefactError(f"customers {pair[0]!r} and {pair[1]!r} have the same 64-bit key; rename one of them")
-    ends = past.offsets[order + 1]
-    lengths = np.minimum(ends - past.offsets[order], max_history)
+    # Whole histories: the graph reads the newest of one, and what was bought before may be asked to be left out too.
+    starts = past.offsets[order]
+    lengths = past.offsets[order + 1] - starts
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    rows = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths) + np.repeat(ends - lengths, lengths)
+    rows = np.repeat(starts - offsets[:-1], lengths)
+    rows += np.arange(len(rows))
     first_day = (shop.first_day - EPOCH).days
     arrays: dict[str, npt.NDArray[Any]] = {
         "article_ids": np.array(shop.catalogue.article_ids, dtype="S10"),

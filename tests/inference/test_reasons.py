@@ -8,7 +8,13 @@ from inference.engine import Engine, Request
 from inference.reasons import Context, days_ago, give_reason
 from tests.inference.tiny_bundle import write_bundle
 
-DRESS = {"article_id": "0706016001", "name": "Siri dress", "product_type": "Dress", "colour": "Black"}
+DRESS = {
+    "article_id": "0706016001",
+    "name": "Siri dress",
+    "product_type": "Dress",
+    "colour": "Black",
+    "garment_group": "Dresses Ladies",
+}
 BEST = frozenset({DRESS["article_id"]})
 NAMES = {"0706016002": "Siri dress", "0372860002": "Runa skirt"}
 
@@ -37,14 +43,15 @@ def context(**facts: Any) -> Context:
             {"usual": {("product_type", "Dress"), ("colour", "Black")}},
             "black dress fits what was bought before",
         ),
+        ({"taste": 1.0}, {"usual": {("garment_group", "Dresses Ladies")}}, "from dresses ladies, as bought before"),
         ({"segment": 1.0}, {"segment": 2, "best_of_segment": BEST}, "popular with customers of 25 to 34"),
         ({"segment": 1.0}, {"best_of_segment": BEST}, "popular with everybody"),
         ({"freshness": 1.0}, {}, "new or on the rise"),
         ({"popularity": 1.0, "freshness": 0.9}, {"best_sellers": BEST}, "a best seller of late"),
         ({"popularity": 1.0, "freshness": 0.9}, {"best_of_segment": BEST}, "new or on the rise"),
-        ({"popularity": 1.0, "segment": 0.9}, {"segment": 2}, "the best match of everything on sale"),
+        ({"popularity": 1.0, "segment": 0.9}, {"segment": 2}, "among the best matches of everything on sale"),
         ({"sequence": 1.0}, {"bought": {"0372860002": [3]}}, "follows from what was bought last"),
-        ({}, {}, "the best match of everything on sale"),
+        ({}, {}, "among the best matches of everything on sale"),
     ],
 )
 def test_a_reason_is_in_a_merchandisers_words(signals: dict[str, float], known: dict[str, Any], reason: str) -> None:

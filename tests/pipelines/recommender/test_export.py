@@ -14,6 +14,7 @@ import torch
 
 from inference.bundle import load_bundle
 from inference.engine import Engine, Request
+from inference.errors import RequestRefused
 from inference.onnx_file import INPUTS, OUTPUTS
 from pipelines.errors import ArtefactError
 from pipelines.recommender.evaluation import Outcome
@@ -114,7 +115,22 @@ def test_source_says_what_the_answer_rests_on(exported: Exported, request_: Requ
     assert exported.engine.recommend(request_).source == source
 
 
-def test_histories_are_the_newest_purchases_in_order(exported: Exported) -> None:
+def test_what_was_bought_before_the_history_that_the_graph_reads_is_left_out_too(exported: Exported) -> None:
+    past, ids = exported.shop.interactions, np.array(exported.shop.catalogue.article_ids)
+    assert int(np.diff(past.offsets)[:40].max()) > MAX_HISTORY
+    requests = [replace(one, exclude_purchased=True) for one in requests_of(exported, 100)[:40]]
+    for customer, answer in enumerate(exported.engine.recommend_batch(requests)):
+        bought = set(ids[past.article[past.offsets[customer] : past.offsets[customer + 1]]].tolist())
+        assert len(set(answer.article_ids)) == 100
+        assert not bought & set(answer.article_ids)
+
+
+def test_who_bought_everything_and_wants_nothing_again_is_refused(exported: Exported) -> None:
+    with pytest.raises(RequestRefused, match=r"0 live articles are left .*; let what was bought come again"):
+        exported.engine.recommend(Request(article_ids=exported.shop.catalogue.article_ids, exclude_purchased=True))
+
+
+def test_histories_are_all_purchases_in_order(exported: Exported) -> None:
     bundle = load_bundle(exported.folder)
     past = exported.shop.interactions
     for customer in (0, 40, 41):
@@ -122,9 +138,9 @@ def test_histories_are_the_newest_purchases_in_order(exported: Exported) -> None
         assert position is not None
         start, end = bundle.customer_offsets[position : position + 2]
         own = slice(past.offsets[customer], past.offsets[customer + 1])
-        assert bundle.history_articles[start:end].tolist() == past.article[own][-MAX_HISTORY:].tolist()
+        assert bundle.history_articles[start:end].tolist() == past.article[own].tolist()
         ages = bundle.as_of_day - bundle.history_days[start:end]
-        assert ages.tolist() == (END_DAY - past.day[own][-MAX_HISTORY:]).tolist()
+        assert ages.tolist() == (END_DAY - past.day[own]).tolist()
         assert bundle.customer_segments[position] == exported.shop.segments[customer]
 
 
