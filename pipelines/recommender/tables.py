@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.recommender.hyperparameters import Hyperparameters
-from pipelines.recommender.interactions import ATTRIBUTES, Bool, Catalogue, Float32, Int64, Interactions
+from pipelines.recommender.interactions import ATTRIBUTES, Bool, Catalogue, Float32, Int32, Int64, Interactions
 from pipelines.recommender.sequence import SequenceModel
 
 Float64 = npt.NDArray[np.float64]
@@ -36,6 +36,9 @@ COPURCHASE_ROWS = 8_000_000
 """Older days are left out once the newer ones hold as many purchases."""
 PAIRED_ROWS = 1_000_000
 """Purchases whose pairs are summed at once: at most 24 pairs each, of 8 bytes, in four arrays."""
+
+MAX_VALUES = 10_000
+"""Of an attribute; where nearly each article has a value of its own, the others say no more than the article does."""
 
 STATIC_FEATURES = (
     *(f"own_{tau:g}d" for tau in POPULARITY_DECAYS_DAYS),
@@ -223,6 +226,18 @@ def _neighbours(history: Interactions, day: int, position_A1: Int64, k: int) -> 
     return index_AK, weight_AK
 
 
+def _common_values(values_A: Int32) -> Int32:
+    """Keep the MAX_VALUES that most articles have, ties by number; all others are missing (0)."""
+    n_articles = np.bincount(values_A)
+    n_articles[0] = 0
+    if len(n_articles) - 1 <= MAX_VALUES:
+        return values_A
+    kept = np.sort(np.argsort(-n_articles, kind="stable")[:MAX_VALUES])
+    number = np.zeros(len(n_articles), dtype=np.int32)
+    number[kept] = np.arange(1, len(kept) + 1)
+    return number[values_A]
+
+
 def _rank(counts_A: Float64) -> Int64:
     """Place of each article by its count, 0 for the largest; equals share the best place of theirs."""
     return np.asarray(len(counts_A) - np.searchsorted(np.sort(counts_A), counts_A, side="right"))
@@ -314,9 +329,10 @@ def build_tables(
 
     siblings_AK = _siblings(catalogue, position_A1, prior, hyperparameters.n_siblings)
     neighbours_AM, weights_AM = _neighbours(history, day, position_A1, hyperparameters.n_neighbours)
-    sizes = catalogue.attributes_AV.max(axis=0) + 1
+    values_AV = np.stack([_common_values(values_A) for values_A in catalogue.attributes_AV.T], axis=1)
+    sizes = values_AV.max(axis=0) + 1
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    numbered = catalogue.attributes_AV.astype(np.int64) + starts[:-1]
+    numbered = values_AV.astype(np.int64) + starts[:-1]
     padding = np.full((1, len(ATTRIBUTES)), starts[-1], dtype=np.int64)
     taken = np.bincount(numbered.ravel(), np.repeat(own[80.0], len(ATTRIBUTES)), starts[-1])
     offered = np.bincount(numbered.ravel(), minlength=starts[-1]) / n_articles

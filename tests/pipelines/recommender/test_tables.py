@@ -188,3 +188,22 @@ def test_tables_are_the_same_bytes_each_time_and_whatever_the_order_of_equal_row
     first, second = tables_of(shop), tables_of(shop, past=reordered)
     for name in TABLES:
         assert np.asarray(getattr(first, name)).tobytes() == np.asarray(getattr(second, name)).tobytes(), name
+
+
+def test_of_an_attribute_with_too_many_values_the_most_common_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An article's own number as its department would make the tables of every customer as wide as the catalogue."""
+    shop = random_shop()
+    own = np.arange(1, 301, dtype=np.int32)
+    own[200:] = 7  # the most common
+    attributes_AV = shop.catalogue.attributes_AV.copy()
+    attributes_AV[:, 5] = own
+    catalogue = replace(shop.catalogue, attributes_AV=attributes_AV)
+    whole = build_tables(shop.interactions, catalogue, shop.segments, 60, KNOBS)
+    monkeypatch.setattr("pipelines.recommender.tables.MAX_VALUES", 50)
+    narrow = build_tables(shop.interactions, catalogue, shop.segments, 60, KNOBS)
+    assert len(whole.attribute_shares_X) - len(narrow.attribute_shares_X) == 200 - 50
+    values_A = narrow.attributes_A1V[:-1, 5] - narrow.attributes_A1V[:-1, 5].min()
+    assert len(set(values_A[200:].tolist())) == 1
+    assert values_A[200] == values_A[6] > 0
+    assert sorted(set(values_A.tolist())) == list(range(51))
+    assert np.array_equal(whole.attributes_A1V[:-1, :5], narrow.attributes_A1V[:-1, :5])
