@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pipelines.data.splits import TimeSplit
 
 CANONICAL_ORDER = ("customer_index", "day", "article_index", "price", "channel")
+RECENT_DAYS = 28
 # Sorting this many rows takes about 200 MB; each slice reads all rows once, so smaller slices cost time.
 SLICE_ROWS = 4_000_000
 # A reader takes a row group whole: a million rows (17 MB) is small for one reader and few enough for the footer.
@@ -32,23 +33,29 @@ class Written(NamedTuple):
 
     n_baskets: int
     """Customer and day."""
-    n_even_rows: int
-    """Rows that are there two, four, six … times, alike in everything: all of them once an export is there twice."""
+    repeated_share: float
+    """Of the purchases, those whose customer bought the article more than once that day: nearly all of them in an
+    export that is there twice. The newest RECENT_DAYS are looked at alone, too; the larger share counts."""
 
 
 def write_transactions(
     purchases: pl.DataFrame, path: Path, *, slice_rows: int = SLICE_ROWS, row_group_rows: int = ROW_GROUP_ROWS
 ) -> Written:
     """Write indexed purchases, given in any order, in canonical order."""
-    n_baskets = n_even_rows = 0
+    n_baskets = 0
+    n_rows, n_repeated = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)  # of all days, of the newest
+    recent_day = int(purchases["day"].max() or 0) - RECENT_DAYS  # type: ignore[arg-type]
     with pq.ParquetWriter(path, _arrow_schema(purchases), compression="zstd") as writer:
         for part in _slices(purchases, "customer_index", slice_rows):
             histories = part.select(CANONICAL_ORDER).sort(CANONICAL_ORDER)
             n_baskets += histories.select(pl.struct("customer_index", "day").rle_id().max() + 1).item()
-            n_alike = np.bincount(histories.select(pl.struct(CANONICAL_ORDER).rle_id()).to_series())
-            n_even_rows += int(n_alike[n_alike % 2 == 0].sum())
+            run = histories.select(pl.struct(CANONICAL_ORDER[:3]).rle_id()).to_series().to_numpy()
+            is_repeated = np.bincount(run)[run] > 1
+            is_recent = histories["day"].to_numpy() > recent_day
+            n_rows += (len(run), int(is_recent.sum()))
+            n_repeated += (int(is_repeated.sum()), int((is_repeated & is_recent).sum()))
             writer.write_table(histories.to_arrow(), row_group_size=row_group_rows)
-    return Written(n_baskets, n_even_rows)
+    return Written(n_baskets, float((n_repeated / np.maximum(n_rows, 1)).max()))
 
 
 def write_weekly_sales(purchases: pl.DataFrame, path: Path, split: TimeSplit, *, slice_rows: int = SLICE_ROWS) -> None:

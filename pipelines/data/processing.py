@@ -66,7 +66,7 @@ def write_processed(raw: RawTables, split: TimeSplit, folder: Path) -> Processed
         n_unknown_article_rows=n_unknown_article_rows,
         n_unknown_customer_rows=_count_rows_of(purchases, customers.filter(~pl.col("has_row"))),
         n_baskets=written.n_baskets,
-        n_even_rows=written.n_even_rows,
+        repeated_share=written.repeated_share,
         n_label_customers=labels["customer_index"].n_unique(),
     )
     split_facts = split.as_facts() | {
@@ -116,7 +116,7 @@ def _describe(
         "n_days_without_sales": int((per_day == 0).sum()),
         "rows_per_day": {"min": int(per_day.min()), "median": float(np.median(per_day)), "max": int(per_day.max())},
         "n_baskets": counted.n_baskets,
-        "n_even_rows": counted.n_even_rows,
+        "repeated_share": round(counted.repeated_share, 6),
         "rows_per_basket": round(purchases.height / max(counted.n_baskets, 1), 6),
         "n_articles_sold": purchases["article_index"].n_unique(),
         "n_customers_who_bought": purchases["customer_index"].n_unique(),

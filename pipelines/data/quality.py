@@ -24,8 +24,8 @@ RECENT_DAYS = 28  # what popularity and freshness are learned from
 # The strongest day of two years of H&M had 4.4 times the usual rows, the weakest a third.
 MIN_VOLUME, LOW_VOLUME = 0.2, 0.35
 MAX_VOLUME, HIGH_VOLUME = 10.0, 3.0
-# Pieces bought together are rows alike: at H&M's one row in seven is there twice, four times and so on.
-MAX_EVEN_ROWS, MANY_EVEN_ROWS = 0.95, 0.6
+# Several pieces of one article are several rows: at H&M's one row in six is not the only one of its kind.
+MAX_REPEATED, MANY_REPEATED = 0.95, 0.6
 MIN_LABEL_CUSTOMERS = 30  # below, one lucky customer decides the metric
 
 # Without unique keys and filled windows there is nothing to train on, whoever agrees to it.
@@ -74,8 +74,8 @@ class Purchases:
     n_unknown_article_rows: int
     n_unknown_customer_rows: int
     n_baskets: int
-    n_even_rows: int
-    """Rows that are there an even number of times, alike in everything."""
+    repeated_share: float
+    """Of the purchases, of all days or the newest: those of an article that the customer bought twice that day."""
     n_label_customers: int
 
 
@@ -119,7 +119,7 @@ def check_purchases(purchases: Purchases) -> list[Gate]:
         ),
         _check_volume("volume_collapse", ratios, split.first_day),
         _check_volume("volume_explosion", ratios, split.first_day),
-        _check_doubled(purchases.n_even_rows, n_rows),
+        _check_doubled(purchases.repeated_share),
     ]
 
 
@@ -239,12 +239,9 @@ def _check_volume(gate: str, ratios: Sequence[VolumeRatio], first_day: date) -> 
     return Gate(gate, level, round(found.ratio, 6), threshold, message)
 
 
-def _check_doubled(n_even_rows: int, n_rows: int) -> Gate:
-    share = n_even_rows / max(n_rows, 1)
-    message = (
-        f"{n_even_rows} of {n_rows} purchases ({share:.1%}) are there an even number of times, alike in everything"
-    )
-    level: Level = "failed" if share > MAX_EVEN_ROWS else "warning" if share > MANY_EVEN_ROWS else "ok"
+def _check_doubled(share: float) -> Gate:
+    message = f"{share:.1%} of the purchases are of an article that the customer bought more than once that day"
+    level: Level = "failed" if share > MAX_REPEATED else "warning" if share > MANY_REPEATED else "ok"
     if level != "ok":
-        message += "; look whether the export was written or appended twice"
-    return Gate("doubled_rows", level, round(share, 6), MAX_EVEN_ROWS, message)
+        message += "; look whether the export, or its newest days, were written or appended twice"
+    return Gate("doubled_rows", level, round(share, 6), MAX_REPEATED, message)

@@ -15,6 +15,14 @@ def gates(quality: Mapping[str, Any]) -> list[Observation]:
     if failed:
         names = "; ".join(str(gate["message"]) for gate in failed)
         return [Observation("gate_failed", "bad", f"{plural(len(failed), 'data gate')} failed.", names)]
+    accepted = [gate for gate in gates if gate.get("level") == "accepted"]
+    if accepted:
+        words = "; ".join(str(gate["message"]) for gate in accepted)
+        return [
+            Observation(
+                "gate_accepted", "warning", f"{plural(len(accepted), 'data gate')} failed and was let pass.", words
+            )
+        ]
     doubtful = [gate for gate in gates if gate.get("level", "ok") != "ok"]
     if doubtful:
         words = "; ".join(str(gate["message"]) for gate in doubtful)

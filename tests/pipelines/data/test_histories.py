@@ -47,7 +47,7 @@ def test_histories_are_in_time_order_and_identical_purchases_stay(tmp_path: Path
         (1, 3, 7, 0.5, 2),
         (1, 3, 7, 0.5, 2),
     ]
-    assert written == (3, 2)  # (0, 5) (1, 2) (1, 3); the last two are alike
+    assert written == (3, 0.6)  # (0, 9) (1, 4) (1, 7); of the last basket all are of article 3
 
 
 def test_weekly_sales_count_purchases_and_distinct_customers(tmp_path: Path) -> None:
@@ -79,16 +79,15 @@ def test_weekly_sales_count_purchases_and_distinct_customers(tmp_path: Path) -> 
 @pytest.mark.parametrize("slice_rows", [1, 17, 999, 5000])
 def test_slices_change_nothing(tmp_path: Path, slice_rows: int) -> None:
     purchases = random_purchases(1000, seed=1)
-    n_baskets, n_even_rows = write_transactions(
-        pl.concat([purchases, purchases[:300]]), tmp_path / "doubled.parquet", slice_rows=slice_rows
-    )
-    assert n_even_rows == 600
-    assert write_transactions(purchases, tmp_path / "transactions.parquet", slice_rows=slice_rows) == (n_baskets, 0)
+    written = write_transactions(purchases, tmp_path / "transactions.parquet", slice_rows=slice_rows)
     write_weekly_sales(purchases, tmp_path / "weekly_sales.parquet", SPLIT, slice_rows=slice_rows)
     assert_frame_equal(
         pl.read_parquet(tmp_path / "transactions.parquet"), purchases.select(CANONICAL_ORDER).sort(CANONICAL_ORDER)
     )
-    assert n_baskets == purchases.select(pl.struct("customer_index", "day").n_unique()).item()
+    assert written.n_baskets == purchases.select(pl.struct("customer_index", "day").n_unique()).item()
+    n_alike = purchases.select("day", n=pl.len().over("customer_index", "day", "article_index"))
+    newest = n_alike.filter(pl.col("day") > purchases["day"].max() - 28)  # type: ignore[operator]
+    assert written.repeated_share == max((part["n"] > 1).mean() for part in (n_alike, newest))  # type: ignore[type-var]
     sales = pl.read_parquet(tmp_path / "weekly_sales.parquet")
     expected = (
         purchases.group_by("article_index", week=((pl.col("day") - 35) / 7).floor().cast(pl.Int32))
@@ -116,7 +115,21 @@ def test_the_order_of_rows_does_not_change_a_byte(tmp_path: Path) -> None:
 
 
 def test_no_purchases_make_empty_tables(tmp_path: Path) -> None:
-    assert write_transactions(purchases_of([]), tmp_path / "transactions.parquet") == (0, 0)
+    assert write_transactions(purchases_of([]), tmp_path / "transactions.parquet") == (0, 0.0)
     write_weekly_sales(purchases_of([]), tmp_path / "weekly_sales.parquet", SPLIT)
     for name in ("transactions", "weekly_sales"):
         assert pl.read_parquet(tmp_path / f"{name}.parquet").height == 0
+
+
+@pytest.mark.parametrize("again", ["all", "all, twice", "newest days", "all, at other prices"])
+def test_purchases_that_are_there_again_are_counted(tmp_path: Path, again: str) -> None:
+    purchases = random_purchases(1000, seed=4)
+    assert write_transactions(purchases, tmp_path / "once.parquet").repeated_share < 0.1
+    copies = {
+        "all": [purchases],
+        "all, twice": [purchases, purchases],
+        "newest days": [purchases.filter(pl.col("day") > 41)],
+        "all, at other prices": [purchases.with_columns(pl.col("price") + 1e-9)],
+    }
+    doubled = pl.concat([purchases, *copies[again]])
+    assert write_transactions(doubled, tmp_path / "again.parquet").repeated_share == 1.0

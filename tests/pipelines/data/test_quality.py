@@ -31,7 +31,7 @@ def purchases_of(n_rows_per_day: Counts, *, n_days_before_end: int = 7) -> Purch
         n_unknown_article_rows=0,
         n_unknown_customer_rows=0,
         n_baskets=int(n_rows_per_day.sum()) // 2,
-        n_even_rows=0,
+        repeated_share=0.18,
         n_label_customers=50,
     )
 
@@ -196,11 +196,9 @@ def test_a_refusal_is_a_table_of_what_failed() -> None:
     )
 
 
-@pytest.mark.parametrize(("share", "level"), [(0.15, None), (0.61, "warning"), (1.0, "failed")])
+@pytest.mark.parametrize(("share", "level"), [(0.18, None), (0.61, "warning"), (1.0, "failed")])
 def test_a_doubled_export_is_noticed(share: float, level: str | None) -> None:
-    purchases = purchases_of(steady())
-    n_rows = int(purchases.n_rows_per_day.sum())
-    gates = check_purchases(replace(purchases, n_even_rows=int(share * n_rows)))
+    gates = check_purchases(replace(purchases_of(steady()), repeated_share=share))
     assert levels(gates).get("doubled_rows") == level
     if level:
         (gate,) = (gate for gate in gates if gate.gate == "doubled_rows")

@@ -108,7 +108,9 @@ def test_gates_and_quarantine_come_first_when_they_are_bad(tmp_path: Path) -> No
     )
 
 
-@pytest.mark.parametrize(("level", "kind"), [("ok", "gates_passed"), ("warning", "gate_doubtful")])
+@pytest.mark.parametrize(
+    ("level", "kind"), [("ok", "gates_passed"), ("warning", "gate_doubtful"), ("accepted", "gate_accepted")]
+)
 def test_gates_that_passed_say_how(tmp_path: Path, level: str, kind: str) -> None:
     gate = {"gate": "g", "passed": True, "level": level, "value": 1, "threshold": 2, "message": "m"}
     assert kind in observe(tmp_path, steady_rows(), quality={"gates": [gate]})
