@@ -60,7 +60,7 @@ FAULTS = {
     ),
     # eda 3 Gi beside train 10 Gi, and 256 Mi for Argo's container in each of the two pods
     "quota below eda beside train": Fault(
-        edit(RANGE, "limits.memory: 28Gi", "limits.memory: 11Gi"),
+        edit(RANGE, "limits.memory: 22Gi", "limits.memory: 11Gi"),
         PIPELINE,
         RANGE,
         "ResourceQuota/ml-training.spec.hard[limits.memory]",
