@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import ceil
@@ -99,9 +99,7 @@ def decide(
             if times <= MOST_TIMES_MORE
             else "no backtest is long enough to tell so small a gain from none"
         )
-        reasons.append(
-            f"{WEAK}: over {n:,} customer-weeks the gain over {' and '.join(unproven)} may be chance; {remedy}"
-        )
+        reasons.append(f"{WEAK}: over {n:,} customer-weeks the gain over {_listed(unproven)} may be chance; {remedy}")
     if objection:
         return Decision(False, [*reasons, objection])
     if champion is None:
@@ -152,6 +150,10 @@ def _times_more(difference: Interval) -> int:
     """
     by_width = ((difference.mean - difference.low) / difference.mean) ** 2
     return max(2, ceil(by_width), ceil(MIN_CUSTOMERS / difference.n))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _words(difference: Interval) -> str:

@@ -215,5 +215,6 @@ def _metric_order(name: str) -> tuple[int, str]:
 def _learned(document: Mapping[str, Any]) -> str:
     n, held = document.get("n_training_customers") or 0, document.get("n_validation_customers") or 0
     return (
-        f"Fitted on {plural(n, 'customer-week')}; {plural(held, 'customer-week')} before the cutoff say when to stop."
+        f"Fitted on {plural(n, 'customer-week')} with a bought article among the candidates; "
+        f"{plural(held, 'such one')} before the cutoff say when to stop."
     )

@@ -14,7 +14,11 @@ CERTIFIED: Mapping[str, tuple[str, str]] = {
     "n_customers": ("customers asked", "of the model that ships, from the shortest history to the longest"),
     "top_12_overlap": ("articles in common", "of the first 12, served and from torch"),
     "largest_score_gap": ("largest difference in a score", "rounding makes about 0.000001"),
-    "map_at_12_served": ("map_at_12, served", "what the serving engine answers the label week's buyers, as evaluated"),
+    "map_at_12_served": (
+        "map_at_12, served",
+        "what the serving engine answers the label week's buyers; the evaluation rounds features to 16 bits, and may "
+        "differ a little",
+    ),
     "map_at_12_torch": ("map_at_12, torch", "the same customers, asked of the model before its export"),
     "n_label_customers": ("buyers asked for it", "of the label week"),
 }
