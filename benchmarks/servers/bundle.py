@@ -22,6 +22,7 @@ from pipelines.recommender.model import SIGNAL_GROUPS, Ranker, Recommender
 from pipelines.recommender.shop import Shop
 from pipelines.recommender.signals import RANKER_FEATURES, Signals
 from pipelines.recommender.tables import N_SEGMENTS, STATIC_FEATURES, Tables
+from pipelines.steps.fingerprint import code_sha256
 
 N_ARTICLES, N_CUSTOMERS = 105_542, 1_371_980
 # What training chooses for a shop of this size and kind (pipelines.recommender.hyperparameters).
@@ -32,7 +33,6 @@ N_DAYS = 734  # of a real shop: the last is trained_through below
 FIRST_DAY = date(2018, 9, 20)
 MEAN_HISTORY = 23.0
 SEED = 7
-FORMAT = 6  # of what is cached below; raise it when the shop or the graph changes
 
 
 def draw_shop(rng: np.random.Generator, n_articles: int, n_customers: int) -> Shop:
@@ -143,7 +143,8 @@ def write_bundle(folder: Path, shop: Shop, n_live: int, version: str) -> None:
 
 def bundle_of_size(work: Path, *, n_articles: int, n_customers: int, n_live: int) -> Path:
     """Give the bundle of these sizes below `work`, made if it is not there yet; with bodies.json beside it."""
-    name = f"bundle-{FORMAT}-{n_articles}-{n_live}-{n_customers}"
+    made_by = code_sha256("pipelines.recommender")[:8] + code_sha256("benchmarks.servers.bundle")[:4]
+    name = f"bundle-{made_by}-{n_articles}-{n_live}-{n_customers}"  # another graph is never measured as today's
     folder = work / name
     if (folder / "manifest.json").exists():
         return folder

@@ -178,7 +178,7 @@ def _check_windows(purchases: Purchases) -> list[Gate]:
     last = split.cutoff_date + timedelta(days=split.horizon_days - 1)
     window = f"{split.cutoff_date} to {last}"
     label_level: Level = "ok"
-    message = f"{n_labels} purchases of {purchases.n_label_customers} customers in the label window {window}"
+    message = f"{n_labels:,} purchases of {purchases.n_label_customers:,} customers in the label window {window}"
     if n_labels == 0:
         label_level = "failed"
         message = f"nobody bought in the label window {window}; choose an earlier cutoff_date or ingest that week"
@@ -194,7 +194,7 @@ def _check_windows(purchases: Purchases) -> list[Gate]:
             "ok" if n_history else "failed",
             n_history,
             1,
-            f"{n_history} purchases before {split.cutoff_date}"
+            f"{n_history:,} purchases before {split.cutoff_date}"
             + ("" if n_history else "; choose a later cutoff_date or ingest the history"),
         ),
         Gate("label_window", label_level, n_labels, 1, message),
@@ -204,7 +204,7 @@ def _check_windows(purchases: Purchases) -> list[Gate]:
 def _check_unknown(table: str, n_unknown: int, n_rows: int, most: float, many: float) -> Gate:
     share = round(n_unknown / max(n_rows, 1), 6)
     level: Level = "failed" if share > most else "warning" if share > many else "ok"
-    message = f"{n_unknown} of {n_rows} purchases name {table} without a row in the {table} table"
+    message = f"{n_unknown:,} of {n_rows:,} purchases name {table} without a row in the {table} table"
     if level != "ok":
         message += f"; deliver {table} and transactions of the same day"
     return Gate(f"unknown_{table}", level, share, most, message)
@@ -231,7 +231,7 @@ def _check_volume(gate: str, ratios: Sequence[VolumeRatio], first_day: date) -> 
     found = (min if is_low else max)(significant, key=lambda found: found.ratio)
     start = first_day + timedelta(days=found.start_day)
     when = f"on {start}" if found.n_days == 1 else f"in the week from {start}"
-    message = f"{found.n_rows} purchases {when}, about {found.expected_rows:.0f} were due"
+    message = f"{found.n_rows:,} purchases {when}, about {found.expected_rows:,.0f} were due"
     level: Level = "ok"
     if found.is_significant and (found.ratio < LOW_VOLUME if is_low else found.ratio > HIGH_VOLUME):
         level = "failed" if (found.ratio < threshold if is_low else found.ratio > threshold) else "warning"
