@@ -58,14 +58,14 @@ FAULTS = {
         "is 8, and 6 of Deployment/ml-recommendation-inference with 1 of a rollout and 6 still ending ask for 13",
         "at least 13",
     ),
-    # eda 3 Gi beside train 10 Gi, and 256 Mi for Argo's container in each of the two pods
+    # eda 3 Gi beside train 7 Gi, and 256 Mi for Argo's container in each of the two pods
     "quota below eda beside train": Fault(
-        edit(RANGE, "limits.memory: 22Gi", "limits.memory: 11Gi"),
+        edit(RANGE, "limits.memory: 22Gi", "limits.memory: 9Gi"),
         PIPELINE,
         RANGE,
         "ResourceQuota/ml-training.spec.hard[limits.memory]",
-        "the widest moment of WorkflowTemplate/ml-training-pipeline, with Argo's containers ask for 13824Mi",
-        "at least 13824Mi",
+        "the widest moment of WorkflowTemplate/ml-training-pipeline, with Argo's containers ask for 10752Mi",
+        "at least 10752Mi",
     ),
     # 1500m for train, 500m for eda and 10m for Argo's container in each of the two pods
     "quota below their CPU": Fault(

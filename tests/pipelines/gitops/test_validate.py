@@ -80,9 +80,9 @@ def test_a_step_s_own_patch_adds_to_that_of_the_workflow(root: Path) -> None:
     patch = '{"containers": [{"name": "wait", "resources": {"requests": {"cpu": "10m", "memory": "1Gi"}}}]}'
     edited(WORKFLOW, lambda d: template_of(d, "train").update(podSpecPatch=patch))(root)
     assert validate(root, None, [PIPELINE]).findings == []
-    change(root / f"{TRAINING}/base/quota.yaml", "requests.memory: 17Gi", "requests.memory: 9Gi")
+    change(root / f"{TRAINING}/base/quota.yaml", "requests.memory: 17Gi", "requests.memory: 7Gi")
     [finding] = validate(root, None, [PIPELINE]).findings
-    assert "ask for 10816Mi" in finding.what  # 2 + 7.5 GiB, and 64 MiB and 1 GiB of Argo's containers
+    assert "ask for 8256Mi" in finding.what  # 2 + 5 GiB, and 64 MiB and 1 GiB of Argo's containers
 
 
 def test_an_optional_component_is_checked_although_it_is_off(root: Path) -> None:

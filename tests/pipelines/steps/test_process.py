@@ -72,7 +72,7 @@ def test_a_run_is_processed_and_published(lake: Lake, shop: ShopTables) -> None:
     assert manifest.facts.items() >= split.items()
     report = json.loads(lake.read_bytes(manifest.files["quality_report.json"].key))
     assert report["passed"] is True
-    assert len(report["gates"]) == 14
+    assert len(report["gates"]) == 15
     assert all(set(gate) >= {"gate", "passed", "value", "threshold", "message"} for gate in report["gates"])
     assert read_manifest(lake, "process", "run-1") == manifest
 
