@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipelines.data.splits import TimeSplit
 
 CANONICAL_ORDER = ("customer_index", "day", "article_index", "price", "channel")
-RECENT_DAYS = 28
+RECENT_DAYS, MIN_RECENT_ROWS = 28, 200
 # Sorting this many rows takes about 200 MB; each slice reads all rows once, so smaller slices cost time.
 SLICE_ROWS = 4_000_000
 # A reader takes a row group whole: a million rows (17 MB) is small for one reader and few enough for the footer.
@@ -35,7 +35,8 @@ class Written(NamedTuple):
     """Customer and day."""
     repeated_share: float
     """Of the purchases, those whose customer bought the article more than once that day: nearly all of them in an
-    export that is there twice. The newest RECENT_DAYS are looked at alone, too; the larger share counts."""
+    export that is there twice. The newest RECENT_DAYS are looked at alone, too, when they hold MIN_RECENT_ROWS; the
+    larger share counts."""
 
 
 def write_transactions(
@@ -55,7 +56,8 @@ def write_transactions(
             n_rows += (len(run), int(is_recent.sum()))
             n_repeated += (int(is_repeated.sum()), int((is_repeated & is_recent).sum()))
             writer.write_table(histories.to_arrow(), row_group_size=row_group_rows)
-    return Written(n_baskets, float((n_repeated / np.maximum(n_rows, 1)).max()))
+    share, recent_share = (n_repeated / np.maximum(n_rows, 1)).tolist()
+    return Written(n_baskets, max(share, recent_share) if n_rows[1] >= MIN_RECENT_ROWS else share)
 
 
 def write_weekly_sales(purchases: pl.DataFrame, path: Path, split: TimeSplit, *, slice_rows: int = SLICE_ROWS) -> None:

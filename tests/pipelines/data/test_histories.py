@@ -133,3 +133,9 @@ def test_purchases_that_are_there_again_are_counted(tmp_path: Path, again: str) 
     }
     doubled = pl.concat([purchases, *copies[again]])
     assert write_transactions(doubled, tmp_path / "again.parquet").repeated_share == 1.0
+
+
+def test_a_few_pairs_of_late_are_no_doubled_export(tmp_path: Path) -> None:
+    early = random_purchases(1000, seed=5).filter(pl.col("day") < 42)
+    pair = early[:1].with_columns(day=pl.lit(69, dtype=early["day"].dtype))
+    assert write_transactions(pl.concat([early, pair, pair]), tmp_path / "pair.parquet").repeated_share < 0.2
