@@ -212,16 +212,16 @@ documented = APIRouter()
     response_description="Distinct articles, best first.",
     responses={status: fault(status) for status in _FAULTS},
     openapi_extra={"requestBody": {"content": {"application/json": {"examples": REQUEST_EXAMPLES}}}},
+    response_model=PredictResponse | BulkResponse,
     response_model_exclude_none=True,
 )
 async def predict(
     request: PredictRequest | BulkRequest,
     explain: Annotated[bool, Query(description="Say of each article why it is answered.")] = False,
-) -> PredictResponse | BulkResponse:
+) -> None:
     """Answer always `top_k` distinct articles, best first.
 
     A known customer is answered from past purchases, with `article_ids` as newer ones behind them. Somebody without
     purchases gets what customers alike buy, and somebody unknown what is popular; `source` says which. Filters never
     shorten an answer: when fewer live articles match than `top_k`, the request is refused with their number.
     """
-    raise NotImplementedError  # never mounted: only the signature is read, for /openapi.json (see app.py)

@@ -22,9 +22,9 @@ from benchmarks.rivals.rules import (
 )
 from benchmarks.rivals.two_stage import TwoStage
 from pipelines.recommender.hyperparameters import Hyperparameters
-from pipelines.recommender.interactions import Bool, Int32, Int64
+from pipelines.recommender.interactions import Bool, Float64, Int32, Int64
 from pipelines.recommender.label_week import buyers_of, is_among, purchase_keys
-from pipelines.recommender.metrics import Float64, Interval, average_precision, bootstrap_mean, recall
+from pipelines.recommender.metrics import Interval, average_precision, bootstrap_mean, recall
 from pipelines.recommender.shop import Shop
 from pipelines.recommender.training import Trainer
 

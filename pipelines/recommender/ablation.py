@@ -13,9 +13,9 @@ import numpy as np
 
 from pipelines.recommender.fitting import fit_ranker, ranked_hits, split_validation
 from pipelines.recommender.hyperparameters import Hyperparameters
-from pipelines.recommender.interactions import Int32
+from pipelines.recommender.interactions import Float64, Int32
 from pipelines.recommender.label_week import LabelWeek, build_label_week
-from pipelines.recommender.metrics import Float64, average_precision, bootstrap_means
+from pipelines.recommender.metrics import average_precision, bootstrap_means
 from pipelines.recommender.model import SIGNAL_GROUPS, Ranker, group_of
 from pipelines.recommender.signals import RANKER_FEATURES
 from pipelines.recommender.training import Evaluated, Trainer

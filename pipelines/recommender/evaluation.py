@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.recommender.baselines import BASELINES
-from pipelines.recommender.interactions import Bool, Int32, Int64, Interactions
+from pipelines.recommender.interactions import Bool, Float64, Int32, Int64, Interactions
 from pipelines.recommender.label_week import LabelWeek, is_among, purchase_keys
 from pipelines.recommender.metrics import (
-    Float64,
     Interval,
     average_precision,
     bootstrap_mean,

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.recommender.interactions import Bool, Int32, Int64
-
-Float64 = npt.NDArray[np.float64]
+from pipelines.recommender.interactions import Bool, Float64, Int32, Int64
 
 
 def average_precision_at_k(recommended: Sequence[str], bought: Set[str], k: int = 12) -> float:

@@ -23,8 +23,8 @@ from pipelines.lake import open_lake
 from pipelines.logs import get_logger
 from pipelines.recommender.fitting import Epoch, fit_ranker, ranked_hits, split_validation
 from pipelines.recommender.hyperparameters import Hyperparameters, adapted, parse_hyperparameters
-from pipelines.recommender.interactions import Int32
-from pipelines.recommender.metrics import Float64, Interval, average_precision, bootstrap_mean
+from pipelines.recommender.interactions import Float64, Int32
+from pipelines.recommender.metrics import Interval, average_precision, bootstrap_mean
 from pipelines.recommender.shop import INPUT_FILES, Shop, read_shop
 from pipelines.recommender.training import Trainer, set_up_torch
 from pipelines.settings import lake_uri

@@ -7,16 +7,14 @@ Decayed counts weigh a purchase of `age` days by exp(-age / tau), so recent ones
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.recommender.copurchase import neighbours_of, run_starts
 from pipelines.recommender.hyperparameters import Hyperparameters
-from pipelines.recommender.interactions import ATTRIBUTES, Bool, Catalogue, Float32, Int32, Int64, Interactions
+from pipelines.recommender.interactions import ATTRIBUTES, Catalogue, Float32, Float64, Int32, Int64, Interactions
 from pipelines.recommender.sequence import SequenceModel
-
-Float64 = npt.NDArray[np.float64]
 
 AGE_BANDS = (0.0, 25.0, 35.0, 45.0, 55.0)
 """Lower bounds of the age segments 1..5; 0 is an unknown customer, 6 a known one of unknown age."""
@@ -28,15 +26,6 @@ KERNEL_WIDTHS = (20.0, 200.0, 2000.0)
 LIVE_WINDOWS_DAYS = (28, 56, 91, 182, 364)
 MIN_LIVE = 100
 """A shop with fewer live articles ranks its whole catalogue: this many may be asked for."""
-COPURCHASE_WINDOW_DAYS = 28
-COPURCHASE_HISTORY_DAYS = 364
-COPURCHASE_REACH = 12
-"""Pairs are formed with the next 12 purchases at most, so that the work stays linear in transactions."""
-COPURCHASE_ROWS = 8_000_000
-"""Older days are left out once the newer ones hold as many purchases."""
-PAIRED_ROWS = 1_000_000
-"""Purchases whose pairs are summed at once: at most 24 pairs each, of 8 bytes, in four arrays."""
-
 MAX_VALUES = 10_000
 """Of an attribute; where nearly each article has a value of its own, the others say no more than the article does."""
 
@@ -133,26 +122,6 @@ def _live(history: Interactions, catalogue: Catalogue, day: int, minimum: int) -
     return np.flatnonzero(is_live)
 
 
-def _top_per_row(
-    rows: Int64, columns: Int64, scores: Float32, n_rows: int, k: int, padding: int
-) -> tuple[Int64, Float32]:
-    """Keep the k best columns of each row, best first, ties in the order given; [n_rows, k] each.
-
-    Scores are at least 0.
-    """
-    # One integer sorts five times as fast as three columns; a positive float's bits are in the order of its value.
-    order = np.argsort((rows << 32) - scores.view(np.int32), kind="stable")
-    rows, columns, scores = rows[order], columns[order], scores[order]
-    starts = np.searchsorted(rows, np.arange(n_rows))
-    rank = np.arange(len(rows)) - starts[rows]
-    keep = rank < k
-    index = np.full((n_rows, k), padding, dtype=np.int64)
-    value = np.zeros((n_rows, k), dtype=np.float32)
-    index[rows[keep], rank[keep]] = columns[keep]
-    value[rows[keep], rank[keep]] = scores[keep]
-    return index, value
-
-
 def _siblings(catalogue: Catalogue, position_A1: Int64, popularity_A: Float64, k: int) -> Int64:
     """Live colour variants of each article, the most popular first; [A + 1, k]."""
     n_live = int(position_A1[-1])
@@ -169,61 +138,6 @@ def _siblings(catalogue: Catalogue, position_A1: Int64, popularity_A: Float64, k
     others = np.where(rows == own, n_live, rows)
     others = np.take_along_axis(others, np.argsort(others == n_live, axis=1, kind="stable"), axis=1)[:, :k]
     return np.concatenate([others, np.full((1, k), n_live, dtype=np.int64)])
-
-
-def _run_starts(sorted_keys: Int64) -> Int64:
-    """Positions where a new key begins."""
-    return np.flatnonzero(np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]])[: len(sorted_keys)])
-
-
-def _copurchase_rows(history: Interactions, day: int) -> Interactions:
-    """Purchases of the last year, or of its newest days that hold COPURCHASE_ROWS."""
-    n_sold = np.bincount(np.clip(day - 1 - history.day, 0, COPURCHASE_HISTORY_DAYS))[:COPURCHASE_HISTORY_DAYS]
-    n_days = int(np.searchsorted(np.cumsum(n_sold), COPURCHASE_ROWS)) + 1
-    return history.between(day - min(n_days, COPURCHASE_HISTORY_DAYS), day)
-
-
-def _pairs(recent: Interactions, is_live_A: Bool, low: int, high: int) -> tuple[Int64, Float64]:
-    """Pairs of an article in [low, high) and a live one: article * n_articles + the other, ascending, and weight."""
-    parts = []
-    for step in range(1, COPURCHASE_REACH + 1):
-        gap = recent.day[step:] - recent.day[:-step]
-        first, second = recent.article[:-step], recent.article[step:]
-        together = (recent.customer[step:] == recent.customer[:-step]) & (gap <= COPURCHASE_WINDOW_DAYS)
-        at = np.flatnonzero(together & (first != second))
-        gap, first, second = gap[at], first[at], second[at]
-        for own, other in ((first, second), (second, first)):
-            keep = np.flatnonzero((own >= low) & (own < high) & is_live_A[other])
-            key = own[keep].astype(np.int64) * recent.n_articles + other[keep]
-            parts.append((key << 5) + gap[keep])  # five bits hold the 28 days
-    # Sorted with the gap inside, so that the sums do not depend on the order of rows.
-    packed = np.concatenate(parts)
-    packed.sort()
-    weight_of_gap = np.exp(-np.arange(COPURCHASE_WINDOW_DAYS + 1) / 7.0) + 0.1
-    starts = _run_starts(packed >> 5)
-    weight = np.add.reduceat(weight_of_gap[packed & 31], starts) if len(starts) else np.empty(0)
-    return packed[starts] >> 5, weight
-
-
-def _neighbours(history: Interactions, day: int, position_A1: Int64, k: int) -> tuple[Int64, Float32]:
-    """Live articles bought by the same customers within weeks of each other, cosine-normalised; [A + 1, k] each.
-
-    Articles are taken in ranges, so that memory is bounded by PAIRED_ROWS whatever the size of the shop.
-    """
-    n_live, n_articles = int(position_A1[-1]), history.n_articles
-    index_AK = np.full((n_articles + 1, k), n_live, dtype=np.int64)
-    weight_AK = np.zeros((n_articles + 1, k), dtype=np.float32)
-    recent = _copurchase_rows(history, day)
-    n_sold = np.bincount(recent.article, minlength=n_articles)
-    scale = 1.0 / np.sqrt(n_sold + 2.0)
-    ranges = np.flatnonzero(np.diff(np.cumsum(n_sold) // PAIRED_ROWS, prepend=-1, append=-1))
-    for low, high in pairwise(ranges.tolist()):
-        key, weight = _pairs(recent, position_A1[:-1] < n_live, low, high)
-        row, column = np.divmod(key, n_articles)
-        score = (weight * scale[row] * scale[column]).astype(np.float32)
-        rows = slice(low, high)
-        index_AK[rows], weight_AK[rows] = _top_per_row(row - low, position_A1[column], score, high - low, k, n_live)
-    return index_AK, weight_AK
 
 
 def _common_values(values_A: Int32) -> Int32:
@@ -253,7 +167,7 @@ def _rebuy_rate(history: Interactions, catalogue: Catalogue) -> tuple[Float64, I
     # Rows are sorted by customer, day and article: the pieces of one basket are side by side.
     is_same = (key[1:] == key[:-1]) & (history.day[1:] == history.day[:-1])
     key = np.sort(key[np.concatenate([[True], ~is_same])[: len(key)]])
-    starts = _run_starts(key)
+    starts = run_starts(key)
     n_days = np.diff(starts, append=len(key))
     article = key[starts] % n_articles
     buyers = np.bincount(article, minlength=n_articles)
@@ -328,7 +242,7 @@ def build_tables(
         retrieval_SN[segment] = np.log((sold + 200 * overall) / (sold.sum() + 200) + 1e-7)
 
     siblings_AK = _siblings(catalogue, position_A1, prior, hyperparameters.n_siblings)
-    neighbours_AM, weights_AM = _neighbours(history, day, position_A1, hyperparameters.n_neighbours)
+    neighbours_AM, weights_AM = neighbours_of(history, day, position_A1, hyperparameters.n_neighbours)
     values_AV = np.stack([_common_values(values_A) for values_A in catalogue.attributes_AV.T], axis=1)
     sizes = values_AV.max(axis=0) + 1
     starts = np.concatenate([[0], np.cumsum(sizes)])

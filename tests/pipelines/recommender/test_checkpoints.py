@@ -156,10 +156,10 @@ def test_a_checkpoint_with_one_flipped_bit_is_not_trusted(folder_lake: Lake) -> 
 
 
 def test_a_sound_checkpoint_in_the_place_of_another_is_not_trusted(folder_lake: Lake) -> None:
-    checkpoints = Checkpoints(folder_lake, "work")
+    checkpoints = Checkpoints(folder_lake, "a")
     checkpoints.save("stopping-before-56", {"epoch": 4})
     folder_lake.write_bytes(
-        "checkpoints/work/stopping-before-63.pt", folder_lake.read_bytes("checkpoints/work/stopping-before-56.pt")
+        "checkpoints/a/stopping-before-63.pt", folder_lake.read_bytes("checkpoints/a/stopping-before-56.pt")
     )
     with structlog.testing.capture_logs() as logs:
         assert checkpoints.load("stopping-before-63") is None

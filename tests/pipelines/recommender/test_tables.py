@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.recommender import tables as tables_module
 from pipelines.recommender.interactions import Interactions
 from pipelines.recommender.shop import Shop
 from pipelines.recommender.tables import N_SEGMENTS, STATIC_FEATURES, Tables, build_tables, segment_of_age
@@ -136,14 +135,14 @@ def test_neighbours_are_the_same_however_few_purchases_are_paired_at_once(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     at_once = tables_of(shop)
-    monkeypatch.setattr(tables_module, "PAIRED_ROWS", rows)
+    monkeypatch.setattr("pipelines.recommender.copurchase.PAIRED_ROWS", rows)
     in_parts = tables_of(shop)
     assert np.array_equal(at_once.neighbours_AM, in_parts.neighbours_AM)
     assert np.array_equal(at_once.neighbour_weights_AM, in_parts.neighbour_weights_AM)
 
 
 def test_a_large_shop_takes_neighbours_from_its_newest_days(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables_module, "COPURCHASE_ROWS", 2)
+    monkeypatch.setattr("pipelines.recommender.copurchase.MAX_ROWS", 2)
     rows: list[Purchase] = [(0, 10, 0), (0, 12, 1), (1, 50, 2), (1, 50, 3)]
     tables = tables_of(shop_of(rows, n_customers=2, n_articles=4))
     assert [row[row < 4].tolist() for row in tables.neighbours_AM] == [[], [], [3], [2], []]

@@ -6,13 +6,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
 
 from pipelines.errors import ArtefactError
-from pipelines.lake import Lake, open_lake
+from pipelines.lake import Lake
 from pipelines.steps.eda import eda
 from pipelines.steps.process import process
 from pipelines.steps.step import StepManifest, read_manifest
@@ -22,11 +21,6 @@ from tests.pipelines.data.raw_tables import FIRST_DAY, ShopTables, random_shop
 @pytest.fixture(scope="module")
 def shop() -> ShopTables:
     return random_shop(n_days=90)
-
-
-@pytest.fixture
-def folder_lake(tmp_path: Path) -> Lake:
-    return open_lake(str(tmp_path / "lake"))
 
 
 def explored(lake: Lake, run_id: str, shop: ShopTables, **options: str) -> StepManifest:

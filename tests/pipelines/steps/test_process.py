@@ -28,11 +28,6 @@ FILES = {
 }
 
 
-@pytest.fixture
-def folder_lake(tmp_path: Path) -> Lake:
-    return open_lake(str(tmp_path / "lake"))
-
-
 @pytest.fixture(scope="module")
 def shop() -> ShopTables:
     return random_shop(n_days=100, rows_per_day=20)

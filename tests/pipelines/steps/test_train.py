@@ -384,23 +384,6 @@ def test_bad_hyperparameters_are_named(folder_lake: Lake, text: str, message: st
         train_here(folder_lake, "r1", text)
 
 
-def test_all_bad_hyperparameters_are_named_at_once() -> None:
-    with pytest.raises(UsageError) as raised:
-        parse_hyperparameters('{"patiense": 3, "hidden": -1, "batch_size": 0}')
-    for part in ("did you mean 'patience'?", "hidden = -1: ", "batch_size = 0: "):
-        assert part in str(raised.value)
-
-
-@pytest.mark.parametrize("text", ["[" * 100_000, f'{{"seed": {"9" * 5000}}}'], ids=["nested", "digits"])
-def test_hyperparameters_that_no_parser_takes_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="hyperparameters cannot be read"):
-        parse_hyperparameters(text)
-
-
-def test_no_hyperparameters_are_the_defaults() -> None:
-    assert parse_hyperparameters("") == parse_hyperparameters("{}") == Hyperparameters()
-
-
 def test_a_metric_too_good_to_be_true_stops_the_run_and_registers_nothing(
     trained: Trained,
 ) -> None:
