@@ -151,7 +151,7 @@ SIGNALS_SAID: dict[str, Callable[[Mapping[str, Any], Context], str | None]] = {
     "taste": _taste,
     "price": lambda _, context: "at the price usually paid" if context.bought else None,
     "segment": _segment,
-    "freshness": lambda *_: "new or on the rise",
+    "freshness": lambda *_: "new or selling of late",
     "popularity": lambda facts, context: (
         "a best seller of late" if facts["article_id"] in context.best_sellers else None
     ),

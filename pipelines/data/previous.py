@@ -19,6 +19,7 @@ from pipelines.steps.fingerprint import text_sha256
 MIN_ROWS_KEPT, FEW_ROWS_KEPT = 0.9, 0.99  # a history grows; corrections take back a little
 MIN_KEYS_KEPT = 0.5  # catalogues drop old articles and customers ask to be forgotten, but not half of them
 MAX_REMEMBERED = 400  # a year of nights: one small file
+NO_EARLIER_RUN = "no earlier run of this source to compare with"
 
 
 class DataSize(BaseModel):
@@ -85,7 +86,7 @@ def check_drop(size: DataSize, previous: DataSize | None) -> list[Gate]:
         ("drop_customers", "n_customers", MIN_KEYS_KEPT, FEW_ROWS_KEPT),
     ):
         if previous is None:
-            gates.append(Gate(gate, "ok", 1.0, least, "no earlier run of this source to compare with"))
+            gates.append(Gate(gate, "ok", 1.0, least, NO_EARLIER_RUN))
             continue
         now, before = getattr(size, field), getattr(previous, field)
         kept = round(now / before, 6) if before else 1.0

@@ -94,6 +94,7 @@ def _figures(dataset: Dataset, t: Tallies) -> dict[str, float | int | str | None
         "share_customers_lapsed_13_weeks": _ratio(int((days_ago > 91).sum()), int(history.sum())),
         "share_customers_one_purchase_day": _ratio(int((t.baskets_of_customer[buyers] == 1).sum()), int(buyers.sum())),
         "share_sales_of_top_10_percent_customers": _top_share(t.rows_of_customer[buyers], 0.1),
+        "share_sales_of_largest_customer": _ratio(int(t.rows_of_customer.max(initial=0)), rows),
         "share_age_known": known_ages(dataset),
         "median_age": float(np.median(age)) if age.size else None,
         "n_label_rows": label_rows,

@@ -21,6 +21,9 @@ from pipelines.registry.champion import current_user, promote, read_audit, read_
 from pipelines.registry.retention import AUDIT_DAYS, plan, prune
 from pipelines.settings import lake_uri
 
+LAKE_FOLDERS = ("raw", "processed", "registry")
+"""Any of them is in a lake behind its first step."""
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Bundles, the champion, and who moved it when and why."
 )
@@ -30,8 +33,17 @@ LakeOption = Annotated[str, typer.Option("--lake", help="Folder or s3://bucket/p
 def _lake(uri: str) -> Lake:
     """Open a lake that is there: a mistyped folder must not look like one without bundles."""
     lake = open_lake(lake_uri(uri))
-    if isinstance(lake, LocalLake) and not lake.root.is_dir():
-        raise UsageError(f"there is no folder {lake.root}; give the --lake that the runs were made with")
+    if isinstance(lake, LocalLake):
+        if not lake.root.is_dir():
+            raise UsageError(f"there is no folder {lake.root}; give the --lake that the runs were made with")
+        found = sorted(path.name for path in lake.root.iterdir() if not path.name.startswith("."))
+        if found and not set(found) & set(LAKE_FOLDERS):
+            near = [*lake.root.parents, *(lake.root / name for name in found)]
+            lakes = [str(folder) for folder in near if (folder / "registry").is_dir()]
+            raise UsageError(
+                f"{lake.root} is no lake, which would hold {', '.join(LAKE_FOLDERS)}; "
+                + (f"did you mean --lake {lakes[0]}?" if lakes else "give the --lake that the runs were made with")
+            )
     return lake
 
 
@@ -46,7 +58,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", callback=_said, help="Why
 
 @app.command("list")
 def list_command(lake: LakeOption = "") -> None:
-    """List all bundles, the newest data last and of the same data what was made last; the champion is marked.
+    """List all bundles, the newest data last and of the same data what was registered last; the champion is marked.
 
     map_at_12, and the best baseline beside it, are of the label week alone; "backtested" is over a backtest's weeks.
     """
@@ -67,7 +79,7 @@ def list_command(lake: LakeOption = "") -> None:
         "",
         "version",
         "trained through",
-        "made (UTC)",
+        "registered (UTC)",
         "evaluated from",
         "map_at_12",
         "best baseline",
@@ -75,14 +87,14 @@ def list_command(lake: LakeOption = "") -> None:
         "parent",
     ):
         table.add_column(name, overflow="fold")
-    for (_, made_at, _), manifest in sorted(((by_age(opened, one), one) for one in manifests), key=itemgetter(0)):
+    for (_, registered_at, _), manifest in sorted(((by_age(opened, one), one) for one in manifests), key=itemgetter(0)):
         best = max((values.get("map_at_12") or 0.0 for values in manifest.baselines.values()), default=0.0)
         map_at_12 = manifest.metrics.get("map_at_12")
         table.add_row(
             "champion" if champion is not None and champion.version == manifest.version else "",
             manifest.version,
             str(manifest.trained_through),
-            f"{made_at.astimezone(UTC):%Y-%m-%d %H:%M}",
+            f"{registered_at.astimezone(UTC):%Y-%m-%d %H:%M}",
             str(manifest.cutoff_date),
             "" if map_at_12 is None else f"{map_at_12:.4f}",
             f"{best:.4f}",

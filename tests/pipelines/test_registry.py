@@ -389,6 +389,27 @@ def test_a_mistyped_lake_is_no_empty_one(tmp_path: Path, command: list[str]) -> 
     result = CliRunner().invoke(app, [*command, "--lake", str(tmp_path / "leak")])
     assert isinstance(result.exception, UsageError)
     assert f"there is no folder {tmp_path / 'leak'}" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("shop/lake/registry/bundles", "shop/lake"), ("shop", "shop/lake"), ("elsewhere", None)]
+)
+def test_a_folder_that_is_no_lake_is_refused_with_the_lake_nearby(
+    tmp_path: Path, given: str, meant: str | None
+) -> None:
+    for file in ("shop/lake/registry/bundles/v1/manifest.json", "shop/lake/raw/r/claim.json", "elsewhere/note.txt"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    result = CliRunner().invoke(app, ["list", "--lake", str(tmp_path / given)])
+    mend = f"did you mean --lake {tmp_path / meant}?" if meant else "give the --lake that the runs were made with"
+    assert str(result.exception).endswith(mend)
+
+
+def test_a_lake_whose_first_run_ended_early_has_no_bundles(tmp_path: Path) -> None:
+    (tmp_path / "raw" / "r").mkdir(parents=True)
+    result = CliRunner().invoke(app, ["list", "--lake", str(tmp_path)])
+    assert (result.exit_code, result.output) == (0, f"no bundles in {tmp_path}/registry\n")
+
     assert not (tmp_path / "leak").exists()
 
 

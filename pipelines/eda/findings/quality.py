@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.data.previous import NO_EARLIER_RUN
 from pipelines.eda.drift import Drift
 from pipelines.eda.findings.observation import Observation
 from pipelines.report.numbers import count, percent, plural
@@ -32,12 +33,14 @@ def gates(quality: Mapping[str, Any]) -> list[Observation]:
             )
         ]
     if gates:
+        alone = sum(gate["message"] == NO_EARLIER_RUN for gate in gates)
+        unjudged = f" {count(alone)} of them had no earlier run of this source to compare with." if alone else ""
         return [
             Observation(
                 "gates_passed",
                 "good",
                 f"{'All ' if len(gates) > 1 else ''}{plural(len(gates), 'data gate')} passed.",
-                "See data quality below.",
+                f"See data quality below.{unjudged}",
             )
         ]
     return []

@@ -4,9 +4,13 @@ from pipelines.eda.findings.observation import Observation
 from pipelines.eda.statistics import Statistics
 from pipelines.report.numbers import decimal, percent, plural
 
+LARGE_SHARE = 0.05
+"""Of all purchases; a customer with so many, and OUTSTANDING times the mean, is hardly one person."""
+OUTSTANDING = 50.0
+
 
 def customers(statistics: Statistics) -> list[Observation]:
-    """Lapsed customers, repurchase, missing ages, huge baskets, channels."""
+    """Lapsed customers, repurchase, missing ages, huge customers and baskets, channels."""
     figures = statistics.figures
     found = []
     lapsed = figures["share_customers_lapsed_13_weeks"]
@@ -39,6 +43,17 @@ def customers(statistics: Statistics) -> list[Observation]:
                 "warning",
                 f"Age is unknown for {percent(1 - known)} of the customers.",
                 "Age segments do not cover them.",
+            )
+        )
+    share = statistics.number("share_sales_of_largest_customer")
+    if share >= LARGE_SHARE and share * statistics.number("n_buying_customers") >= OUTSTANDING:
+        found.append(
+            Observation(
+                "largest_customer",
+                "warning",
+                f"{percent(share)} of all purchases are of one customer.",
+                "Tills that book everybody unknown under one id look like this. The model takes them for one person, "
+                "and this person's purchases for what everybody likes: leave such an id out of the source.",
             )
         )
     largest, usual = figures["largest_basket_items"], figures["items_per_basket"]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.data.previous import DataSize, check_drop
 from pipelines.eda.drift import Drift
 from pipelines.eda.findings.find import find_all
 from pipelines.eda.findings.observation import Observation
@@ -16,6 +17,7 @@ from pipelines.report.numbers import NBSP
 from tests.pipelines.eda.processed_tables import dataset_of, write_rows
 
 N_DAYS = 84
+SIZE = DataSize(raw_sha256="0" * 64, run_id="r", n_transactions=9, n_last_week_rows=1, n_articles=3, n_customers=2)
 
 
 def steady_rows(per_day: int = 30) -> list[tuple[int, int, int, float, int]]:
@@ -84,6 +86,17 @@ def test_an_article_hoarded_by_one_customer_is_named(tmp_path: Path) -> None:
     assert words(found).startswith("Shirt 10 (0000000110) is a best-seller through 1 customer only.")
 
 
+def test_one_customer_with_a_tenth_of_all_purchases_is_named(tmp_path: Path) -> None:
+    many = [(customer, day, customer % 10, 1.0, 2) for customer in range(600) for day in range(0, N_DAYS, 28)]
+    crowd = many + [(600, day, article, 1.0, 2) for day in range(N_DAYS - 60, N_DAYS) for article in range(3)]
+    for folder in ("without", "with"):
+        (tmp_path / folder).mkdir()
+    assert "largest_customer" not in observe(tmp_path / "without", many)
+    found = observe(tmp_path / "with", crowd)["largest_customer"]
+    assert found.tone == "warning"
+    assert words(found).startswith("9.1 % of all purchases are of one customer.")
+
+
 def test_articles_new_in_the_label_window_are_counted(tmp_path: Path) -> None:
     rows = [(c, day, a + 10 if day >= N_DAYS - 7 and c < 15 else a, p, ch) for c, day, a, p, ch in steady_rows()]
     found = observe(tmp_path, rows)["new_articles_in_label_window"]
@@ -114,6 +127,15 @@ def test_gates_and_quarantine_come_first_when_they_are_bad(tmp_path: Path) -> No
 def test_gates_that_passed_say_how(tmp_path: Path, level: str, kind: str) -> None:
     gate = {"gate": "g", "passed": True, "level": level, "value": 1, "threshold": 2, "message": "m"}
     assert kind in observe(tmp_path, steady_rows(), quality={"gates": [gate]})
+
+
+def test_gates_that_had_nothing_to_compare_with_say_so(tmp_path: Path) -> None:
+    gates = [{"gate": "g", "passed": True, "level": "ok", "value": 1, "threshold": 2, "message": "m"}]
+    gates += [{**gates[0], "gate": gate.gate, "message": gate.message} for gate in check_drop(SIZE, None)]
+    found = observe(tmp_path, steady_rows(), quality={"gates": gates})["gates_passed"]
+    assert words(found) == (
+        "All 5 data gates passed. See data quality below. 4 of them had no earlier run of this source to compare with."
+    )
 
 
 def test_large_drift_is_said_with_its_largest_move(tmp_path: Path) -> None:
