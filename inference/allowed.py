@@ -92,7 +92,8 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name[:100], known[1:], n=1)
     if near:
         return f"; did you mean {near[0]!r}?"
-    return f"; known are {', '.join(known[1:11])}" if len(known) > 1 else "; the shop's articles name none"
+    more = f" and {len(known) - 11} more" if len(known) > 11 else ""
+    return f"; known are {', '.join(known[1:11])}{more}" if len(known) > 1 else "; the shop's articles name none"
 
 
 def fit_rules(

@@ -25,7 +25,7 @@ A bundle is a folder of plain files, immutable once manifest.json is there:
 extra_pool_P are live positions that the whole batch is ranked on beside what its histories and segments bring (n_live
 pads), penalty_N1 is 0 for a live position that may be answered and -1e9 for one that may not (its last entry, the pad,
 always is); what is answered with a score below -5e8 is no answer. contribution_BKG says what each signal group
-(`signals` in the manifest) added to the score.
+(`signals` in the manifest) added to the linear part of the score.
 
 The graph gets histories right-aligned, padded on the left with n_articles and age 0, and must answer every top_k from
 1 to min(n_live, max_top_k + max_history): best first, distinct, live articles only.

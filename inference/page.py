@@ -66,6 +66,7 @@ class Purchase(ArticleFacts):
 class HistoryResponse(BaseModel):
     is_known: bool
     segment: str | None = Field(None, description="Whom the model counts the customer among, in words.")
+    n_purchases: int = Field(description="All that the bundle holds of the customer.")
     purchases: list[Purchase] = Field(description="Newest first; as many as the model reads.")
 
 
@@ -212,7 +213,7 @@ def _history(engine: Engine, customer_id: str) -> HistoryResponse:
     bundle = engine.bundle
     position = engine.customer_position(customer_id)
     if position is None:
-        return HistoryResponse(is_known=False, segment=None, purchases=[])
+        return HistoryResponse(is_known=False, segment=None, n_purchases=0, purchases=[])
     start, end = (int(offset) for offset in bundle.customer_offsets[position : position + 2])
     purchases = []
     for row in reversed(range(max(start, end - bundle.manifest.max_history), end)):  # what the model reads
@@ -224,7 +225,7 @@ def _history(engine: Engine, customer_id: str) -> HistoryResponse:
         }
         purchases.append(Purchase(bought=days_ago(age_days), age_days=age_days, **facts))
     segment = segment_words(int(bundle.customer_segments[position]))
-    return HistoryResponse(is_known=True, segment=segment, purchases=purchases)
+    return HistoryResponse(is_known=True, segment=segment, n_purchases=end - start, purchases=purchases)
 
 
 def _shop(engine: Engine) -> ShopResponse:

@@ -10,7 +10,7 @@ from typing import Any
 PRODUCT_CODE_LENGTH = 7  # an article_id is its product's code and three digits for the colour
 MIN_SHARE = 0.25  # of the strongest signal: less is not worth saying
 # What happened to this customer says more than what is true of everybody: one of these is said first, the most exact.
-ABOUT_CUSTOMER = ("variant", "copurchase", "taste", "sequence")
+ABOUT_CUSTOMER = ("copurchase", "taste", "sequence")
 
 # As pipelines.recommender.tables draws them: 0 unknown, 1..5 by age, 6 known without an age.
 SEGMENTS = (
@@ -65,8 +65,12 @@ def give_reason(facts: Mapping[str, Any], signals: Mapping[str, float], context:
     """
     strongest = max(signals.values(), default=0.0)
     worth = [name for name, value in signals.items() if value > 0 and value >= MIN_SHARE * strongest]
-    # Whoever bought the very article wants to read so, also where it counted for little.
-    own = _repurchase(facts, context) or _first([name for name in ABOUT_CUSTOMER if name in worth], facts, context)
+    # Whoever bought the very article, or another colour of it, wants to read so, also where it counted for little.
+    own = (
+        _repurchase(facts, context)
+        or _variant(facts, context)
+        or _first([name for name in ABOUT_CUSTOMER if name in worth], facts, context)
+    )
     general = _first(
         sorted(set(worth) & set(SIGNALS_SAID) - set(ABOUT_CUSTOMER), key=lambda n: -signals[n]), facts, context
     )
@@ -131,7 +135,7 @@ def _taste(facts: Mapping[str, Any], context: Context) -> str | None:
     kind, colour, group = (facts.get(attribute) for attribute in ("product_type", "colour", "garment_group"))
     if kind and ("product_type", kind) in context.usual:
         if colour and ("colour", colour) in context.usual:
-            return f"{colour.lower()} {kind.lower()} fits what was bought before"
+            return f"{colour.lower()} {kind.lower()}, in line with what was bought before"
         return f"{kind.lower()}, as bought before"
     if group and ("garment_group", group) in context.usual:
         return f"from {group.lower()}, as bought before"
@@ -146,7 +150,6 @@ def _segment(facts: Mapping[str, Any], context: Context) -> str | None:
 
 
 SIGNALS_SAID: dict[str, Callable[[Mapping[str, Any], Context], str | None]] = {
-    "variant": _variant,
     "copurchase": _copurchase,
     "taste": _taste,
     "price": lambda _, context: "at the price usually paid" if context.bought else None,

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 MAX_RULES_BYTES = 4 << 20  # 300,000 article_ids
 MAX_POSITION = 100
@@ -99,6 +100,20 @@ def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> None:
         seen.add(name)
 
 
+def _fault(error: ErrorDetails) -> str:
+    """Say one fault of a rules file: where, what it is, and what to write."""
+    place, given = [str(part) for part in error["loc"]], repr(error["input"])[:50]
+    where = ".".join(place) or "the file"
+    if place[:1] == ["repurchase"] and len(place) > 1:
+        return f'{".".join(place[:2])}: write "never", "always" or a number of days from 1 to 36500, not {given}'
+    if error["type"] == "extra_forbidden":
+        known = Pin.model_json_schema() if place[0] == "pins" else Rules.model_json_schema()
+        return f"{where}: not known; known are {', '.join(known['properties'])}"
+    if error["type"] in ("string_too_short", "string_too_long") and given.strip("'").isdigit():
+        return f"{where}: an article_id has 10 digits, not {len(error['input'])} as {given}"
+    return f"{where}: {error['msg'].removeprefix('Value error, ').replace('Input should be', 'must be')}"
+
+
 def parse_rules(text: bytes) -> RulesVersion:
     """Check the bytes of a rules file; RulesInvalid names every fault of the first ten."""
     if len(text) > MAX_RULES_BYTES:
@@ -107,8 +122,8 @@ def parse_rules(text: bytes) -> RulesVersion:
         rules = Rules.model_validate_json(text)
         json.loads(text, object_pairs_hook=_refuse_duplicate_keys)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors()[:10]]
-        raise RulesInvalid("; ".join(faults)) from error
+        faults = dict.fromkeys(_fault(one) for one in error.errors())  # of a choice, each way to be wrong is listed
+        raise RulesInvalid("; ".join(list(faults)[:10])) from error
     except RecursionError as error:
         raise RulesInvalid("the file: nested too deep") from error
     return RulesVersion(rules, hashlib.sha256(text).hexdigest()[:12])

@@ -100,7 +100,9 @@ def summary(outcome: Outcome) -> str:
     if (pooled := outcome.metrics.get("backtest_map_at_12")) is not None:
         others = [(name, metrics.get("backtest_map_at_12")) for name, metrics in outcome.baselines.items()]
         beside = ", ".join(f"{name} {value:.5f}" for name, value in others if value is not None)
-        lines.append(f"          {pooled:.5f} beside {beside} over all backtested weeks, which the gate judges")
+        lines.append(
+            f"          {pooled:.5f} beside {beside} over all backtested weeks, on which it must beat the rules"
+        )
     if outcome.bundle:
         lines.append(f"bundle    {outcome.bundle} ({promotion(outcome)})")
         lines += [f"          {reason}" for reason in outcome.reasons]

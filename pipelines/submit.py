@@ -43,7 +43,9 @@ OPTIONS = ("source", "lake", "cutoff-date", "horizon-days", "backtest")  # param
 @app.command()
 def main(
     local: Annotated[bool, typer.Option("--local", help="Run here, as processes, instead of on Argo.")] = False,
-    source: Annotated[str | None, typer.Option(help="Kaggle-format folder, s3://… or synthetic://…")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Kaggle-format folder, s3://… or synthetic://…; default a made-up shop.")
+    ] = None,
     lake: Annotated[
         str | None, typer.Option(help="Folder or s3://bucket/prefix; default $S3_DATA_LAKE_BUCKET, locally ./lake.")
     ] = None,
@@ -66,6 +68,8 @@ def main(
     """Run the pipeline: ingest → process → eda beside train.
 
     python -m pipelines.recommender.hyperparameters lists the hyperparameters.
+
+    The variable METRIC_THRESHOLD (0) is what the lower bound of the gain over the champion must exceed.
     """
     options = {
         "source": source,

@@ -76,7 +76,7 @@ def described() -> Table:
     """List every hyperparameter with its default and what it means."""
     table = Table("name", "default", "what it is", box=None)
     for name, field in Hyperparameters.model_fields.items():
-        table.add_row(name, str(field.default), field.description or "")
+        table.add_row(name, json.dumps(field.default), field.description or "")
     return table
 
 

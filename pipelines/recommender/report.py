@@ -147,7 +147,8 @@ def _champion_card(document: Mapping[str, Any]) -> Card:
         return Card("Over the champion", MISSING, "there is none yet: the rules are the bar")
     difference = comparison(champion["version"], champion.get("difference"))
     ours, theirs = _label_week_map(document), finite(champion.get("map_at_12"))
-    note = f"{metric('map_at_12', ours)} against {metric('map_at_12', theirs)} in the label week{_chance(difference)}"
+    behind = f", {plural(champion['days_behind'], 'day')} behind" if champion.get("days_behind") else ""
+    note = f"{metric('map_at_12', ours)} against {metric('map_at_12', theirs)}{behind}{_chance(difference)}"
     return Card("Over the champion", change(ratio(ours, theirs)), note, difference.tone if difference else "plain")
 
 

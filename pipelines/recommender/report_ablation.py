@@ -21,10 +21,11 @@ def ablation_intro(document: Mapping[str, Any]) -> str:
     n, held = table["n_training_customers"], table["n_customers"]
     return (
         f"The ranker is fitted anew without each group, on the same {plural(n, 'customer-week')} with "
-        f"{table['n_training_candidates']} candidates each and for as many epochs, while retrieval stays. Positive: "
-        "the group helps. Signals that say the same stand in for each other, so that gains do not add up. "
-        f"{plural(held['validation'], 'customer-week')} of validation decide what is kept; the label week is only "
-        "looked at. Intervals hold the chance in who bought, not that of the fit."
+        f"{table['n_training_candidates']} candidates each and for as many epochs, while retrieval stays. It is a "
+        "smaller fit than the one that is judged above, so that its map_at_12 differs. Positive: the group helps. "
+        "Signals that say the same stand in for each other, so that gains do not add up. Drawn are "
+        f"{plural(held['validation'], 'customer-week')} of validation, with the label week in the table: figures to "
+        "read, nothing is left out by them. Intervals hold the chance in who bought, not that of the fit."
     )
 
 

@@ -131,6 +131,8 @@ def rivals_forest(document: Mapping[str, Any]) -> list[Block]:
         "The same customers and the same days for both. Right of the line this model is better; where the interval "
         "crosses it, the difference may be chance."
     )
+    if champion and found[-1] and len(document.get("weeks", [])) > 1:
+        caption += f" The champion: {plural(found[-1].n, 'customer')} of the newest label week alone."
     return forest([one for one in found if one], "What the model gains over each rival", caption)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from inference.errors import BundleError
 from pipelines.data.synthetic.size import SCHEME as SYNTHETIC
+from pipelines.edge import this_python
 from pipelines.errors import ArtefactError, LakeConflict, UsageError
 from pipelines.lake import Lake
 from pipelines.registry.bundles import fetch_bundle, fetch_evaluated, list_versions, read_bundle_manifest
@@ -62,7 +63,8 @@ def objection(lake: Lake, version: str | None, manifest: Manifest, article_ids: 
         return None
     from pipelines.recommender.rivals import known_share
 
-    by_hand = f"promote by hand: python -m pipelines.registry promote {manifest.version} --lake {lake.uri} --reason '…'"
+    command = f"{this_python()} -m pipelines.registry promote {manifest.version} --lake {lake.uri} --reason '…'"
+    by_hand = f"promote by hand: {command}"
     try:
         champion = read_bundle_manifest(lake, version)
     except (ArtefactError, UsageError) as error:
@@ -94,7 +96,11 @@ def objection(lake: Lake, version: str | None, manifest: Manifest, article_ids: 
 def champion_outcome(
     lake: Lake, version: str, shop: Shop, split: dict[str, Any], at_cutoff: Evaluated, scratch: Path
 ) -> tuple[str, Outcome]:
-    """Score the champion, as it was evaluated before its own label week, on this run's label week."""
+    """Score the champion, as it was evaluated before its own label week, on this run's label week.
+
+    It is as many days behind this week as the champion that answers customers is behind the days to come, and unlike
+    that one it never saw this week.
+    """
     from pipelines.recommender.rivals import champion_outcome
 
     max_history = read_bundle_manifest(lake, version).max_history
@@ -108,6 +114,11 @@ def champion_outcome(
         max_history,
     )
     return version, outcome
+
+
+def days_behind(lake: Lake, version: str, manifest: Manifest) -> int:
+    """Count the days before this run's cutoff that a champion, as it was evaluated, does not know."""
+    return (manifest.cutoff_date - read_bundle_manifest(lake, version).cutoff_date).days
 
 
 def changes(lake: Lake, version: str, shop: Shop, draft: Draft, scratch: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pipelines.logs import get_logger
 from pipelines.registry.bundles import register
 from pipelines.registry.champion import read_champion
 from pipelines.registry.layout import bundle_folder
-from pipelines.steps.challenge import champion_outcome, changes, held_against, objection, promote, seal
+from pipelines.steps.challenge import champion_outcome, changes, days_behind, held_against, objection, promote, seal
 from pipelines.steps.step import StepManifest, read_manifest
 
 if TYPE_CHECKING:  # torch is imported where the work is done: a step that is reused answers at once
@@ -126,6 +126,12 @@ def train_once(lake: Lake, processed: StepManifest, run: Run, scratch: Path, out
         decision.reasons.append(
             f"{WEAK}: the data covers {n_covered} of the label window's {split['horizon_days']} days"
         )
+    if parent and (behind := days_behind(lake, parent[0], manifest)):
+        decision.reasons.append(
+            f"champion {parent[0]} answered the label week as it was evaluated, without the {behind:,} days before it: "
+            "it is as far behind that week as the one that customers have is behind today"
+        )
+        document["champion"]["days_behind"] = behind
     register(lake, draft.folder, manifest, draft.evaluated_folder)
     is_promoted = promote(lake, champion, manifest.version, decision, run.who, run.clock())
     log.info("decided", version=manifest.version, is_promoted=is_promoted, reasons=decision.reasons)

@@ -41,7 +41,7 @@ def context(**facts: Any) -> Context:
         (
             {"taste": 1.0},
             {"usual": {("product_type", "Dress"), ("colour", "Black")}},
-            "black dress fits what was bought before",
+            "black dress, in line with what was bought before",
         ),
         ({"taste": 1.0}, {"usual": {("garment_group", "Dresses Ladies")}}, "from dresses ladies, as bought before"),
         ({"segment": 1.0}, {"segment": 2, "best_of_segment": BEST}, "popular with customers of 25 to 34"),
@@ -72,8 +72,8 @@ def test_what_happened_to_the_customer_comes_before_what_is_true_of_everybody() 
 
 
 def test_a_signal_far_below_the_strongest_and_one_that_lowered_the_score_are_not_said() -> None:
-    known = context(bought={"0706016002": [12]}, best_sellers=BEST)
-    signals = {"popularity": 2.0, "variant": 0.1, "freshness": -1.0}
+    known = context(partner_of={"0706016001": "0372860002"}, best_sellers=BEST)
+    signals = {"popularity": 2.0, "copurchase": 0.1, "freshness": -1.0}
     assert give_reason(DRESS, signals, known) == "a best seller of late"
 
 
@@ -83,6 +83,13 @@ def test_that_the_article_was_bought_is_said_even_where_it_counted_for_nothing()
         give_reason(DRESS, {"popularity": 2.0, "repurchase": -0.3}, known) == "bought 2 days ago; a best seller of late"
     )
     assert give_reason(DRESS, {}, known) == "bought 2 days ago"
+
+
+def test_that_another_colour_was_bought_is_said_even_where_it_counted_for_nothing() -> None:
+    known = context(bought={"0706016002": [12]}, usual={("product_type", "Dress")})
+    assert (
+        give_reason(DRESS, {"taste": 2.0, "variant": -0.3}, known) == "another colour of Siri dress, bought 12 days ago"
+    )
 
 
 def test_of_what_concerns_the_customer_only_the_most_exact_is_said() -> None:

@@ -155,12 +155,19 @@ def test_articles_of_the_request_itself_rest_too(engine: Engine) -> None:
     ("text", "reason"),
     [
         (b"{", "the file: Invalid JSON"),
-        (b"[]", "the file: Input should be an object"),
-        (b'{"blokced": []}', "blokced: Extra inputs are not permitted"),
-        (b'{"blocked": ["12"]}', "blocked.0: String should have at least 10 characters"),
+        (b"[]", "the file: must be an object"),
+        (b'{"blokced": []}', "blokced: not known; known are out_of_stock, blocked, pins, caps, repurchase"),
+        (
+            b'{"pins": [{"article_id": "0706016001", "position": 1, "group": "x"}]}',
+            "pins.0.group: not known; known are article_id, position, index_group, from, until",
+        ),
+        (b'{"blocked": ["12"]}', "blocked.0: an article_id has 10 digits, not 2 as '12'"),
         (b'{"pins": [{"article_id": "0100000001", "position": 0}]}', "pins.0.position"),
-        (b'{"caps": {"Jersey": "3"}}', "caps.Jersey: Input should be a valid integer"),
-        (b'{"repurchase": {"Shoes": "sometimes"}}', "repurchase.Shoes"),
+        (b'{"caps": {"Jersey": "3"}}', "caps.Jersey: must be a valid integer"),
+        (
+            b'{"repurchase": {"Shoes": "sometimes"}}',
+            'repurchase.Shoes: write "never", "always" or a number of days from 1 to 36500, not \'sometimes\'',
+        ),
         (b'{"repurchase": {"Shoes": 0}}', "repurchase.Shoes"),
         (
             b'{"pins": [{"article_id": "0100000001", "position": 1}, {"article_id": "0100000002", "position": 1}]}',

@@ -78,9 +78,16 @@ def life_cycles(statistics: Statistics) -> list[Block]:
             category="age",
             category_title="weeks since the article's first sale",
             value_title="share",
-            names={"share_of_articles": "of articles on sale", "share_of_sales": "of sales"},
+            names={"share_of_articles": "of articles, at the end", "share_of_sales": "of sales, when sold"},
         )
-        blocks.append(chart("New or old: what sells now", drawing, "The last four weeks of the data."))
+        blocks.append(
+            chart(
+                "New or old: what sells now",
+                drawing,
+                "The last four weeks of the data. Articles are counted at their age on the last day, sales at the age "
+                "of the article on the day of the sale: what was launched three weeks ago sold in its first week, too.",
+            )
+        )
     reach = statistics.tables["reach"].copy()
     if int(statistics.figures["n_label_rows"] or 0):
         reach["written"] = [

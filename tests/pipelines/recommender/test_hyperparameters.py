@@ -1,6 +1,7 @@
 """Hyperparameters: the list that a user can ask for, and what a run is given as JSON."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
@@ -15,7 +16,7 @@ def test_every_hyperparameter_is_listed_with_its_default_and_its_meaning() -> No
     lines = {line.split()[0]: line for line in shown.export_text().splitlines() if line.strip()}
     for name, field in Hyperparameters.model_fields.items():
         assert field.description, name
-        assert str(field.default) in lines[name]
+        assert json.dumps(field.default) in lines[name]
         assert field.description in lines[name]
 
 

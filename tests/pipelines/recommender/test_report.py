@@ -20,6 +20,7 @@ from pipelines.recommender.examples import examples
 from pipelines.recommender.measurements import headline, measured
 from pipelines.recommender.report import render_training_report
 from pipelines.recommender.training import Trainer, set_up_torch
+from pipelines.report.numbers import NBSP
 from tests.pipelines.recommender.small_shop import KNOBS, random_shop
 
 Document = dict[str, Any]
@@ -368,4 +369,6 @@ def test_the_champions_own_week_is_named(document: Document) -> None:
     ours = document["weeks"][0]["map_at_12"]["model"]
     html = render_training_report(document)
     assert f"this model has {ours:.4f} there" in html
-    assert f"{ours:.4f} against 0.0000 in the label week" in html
+    assert f"{ours:.4f} against 0.0000<" in html
+    document["champion"]["days_behind"] = 14
+    assert f"{ours:.4f} against 0.0000, 14{NBSP}days behind<" in render_training_report(document)

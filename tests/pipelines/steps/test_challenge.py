@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from inference.manifest import Manifest, read_manifest
+from pipelines.edge import this_python
 from pipelines.lake import Lake
 from pipelines.registry.bundles import register
 from pipelines.registry.champion import Champion
-from pipelines.steps.challenge import held_against, objection
+from pipelines.steps.challenge import days_behind, held_against, objection
 from tests.inference.tiny_bundle import write_bundle
 
 IDS = [f"{number:010d}" for number in range(40)]
@@ -45,7 +46,7 @@ def test_a_champion_that_cannot_be_read_stops_no_training(
     found = objection(folder_lake, "v1", challenger, IDS, tmp_path)
     assert found is not None
     assert found.startswith("champion v1 cannot be compared (")
-    command = f"python -m pipelines.registry promote v2 --lake {folder_lake.uri} --reason '…'"
+    command = f"{this_python()} -m pipelines.registry promote v2 --lake {folder_lake.uri} --reason '…'"
     assert found.endswith(f"promote by hand: {command}")
 
 
@@ -56,7 +57,7 @@ def test_a_champion_whose_evaluated_model_is_damaged_stops_no_training(folder_la
     found = objection(folder_lake, "v1", bundle(tmp_path, "v2", REAL), IDS, tmp_path)
     assert found is not None
     assert "is missing or damaged" in found
-    assert f"promote by hand: python -m pipelines.registry promote v2 --lake {folder_lake.uri} " in found
+    assert f"promote by hand: {this_python()} -m pipelines.registry promote v2 --lake {folder_lake.uri} " in found
 
 
 def test_the_first_model_of_a_lake_meets_no_objection(folder_lake: Lake, tmp_path: Path) -> None:
@@ -70,6 +71,7 @@ def test_newer_data_of_the_same_shop_meet_no_objection(folder_lake: Lake, tmp_pa
     moved = bundle(tmp_path, "v3", {"kind": "s3", "uri": "s3://shop/purchases"}, cutoff_date="2020-09-23")
     assert objection(folder_lake, "v1", moved, [*IDS[30:], "0999999999"], tmp_path) is None
     assert (tmp_path / "champion/article_ids.npy").exists()
+    assert days_behind(folder_lake, "v1", moved) == 7
 
 
 def test_a_look_back_replaces_no_champion(folder_lake: Lake, tmp_path: Path) -> None:
