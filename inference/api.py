@@ -83,8 +83,8 @@ class ExplanationResponse(BaseModel):
     colour: str | None
     reason: str = Field(description="For people: “bought 12 days ago; a best seller of late”.")
     signals: dict[str, float] = Field(
-        description="What each signal added to the linear part of the score, relative to the mean candidate; empty for an article that "
-        "the model did not rank: pinned by the shop, or filled in."
+        description="What each signal added to the linear part of the score, relative to the mean candidate; empty for "
+        "an article that the model did not rank: pinned by the shop, or filled in."
     )
 
 

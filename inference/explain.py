@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 N_PARTNERS = 12  # newest purchases that are asked for what is bought with them
 N_READ = 20  # newest purchases whose names are read
+NEAR = 1.25
+"""Times the usual price, or that part of it, that is still said to be it."""
 BEST_SHARE, MIN_BEST = 0.01, 12
 """Of the live articles, those that a best seller is among. Popularity leans on colour variants and neighbours too: in a
 small shop, of a twentieth a quarter sold nothing for weeks."""
@@ -50,11 +52,11 @@ def explain(
 
 def _context(engine: "Engine", lookup: Lookup, answered: dict[str, Chosen]) -> Context:
     bundle = engine.bundle
-    history = ids_of(bundle, lookup.articles)
+    history = ids_of(bundle, lookup.bought)
     bought: dict[str, list[int]] = {}
-    for article_id, age_days in zip(history, lookup.ages.tolist(), strict=True):
+    for article_id, age_days in zip(history, lookup.bought_ages.tolist(), strict=True):
         bought.setdefault(article_id, []).append(int(age_days))
-    index_of = dict(zip(history, lookup.articles.tolist(), strict=True))
+    index_of = dict(zip(history, lookup.bought.tolist(), strict=True))
     usual: set[tuple[str, Any]] = set()
     for article_id in list(dict.fromkeys(reversed(history)))[:N_READ]:
         facts = engine.names.at(index_of[article_id])
@@ -73,7 +75,24 @@ def _context(engine: "Engine", lookup: Lookup, answered: dict[str, Chosen]) -> C
     partner_of = _partners(engine, lookup, strangers)
     sent = frozenset(history[len(history) - min(lookup.n_sent, len(history)) :])
     best_sellers, best_of_segment = (_best(bundle, segment, answered) for segment in (0, lookup.segment))
-    return Context(bought, lookup.segment, name_of, partner_of, sent, frozenset(usual), best_sellers, best_of_segment)
+    prices = {article_id: float(bundle.article_prices[one.article_index]) for article_id, one in answered.items()}
+    paid = np.asarray(bundle.article_prices[lookup.articles], np.float64)
+    paid = paid[np.isfinite(paid) & (paid > 0)]
+    usual_price = float(np.exp(np.log(paid).mean())) if len(paid) else 0.0
+    return Context(
+        bought,
+        lookup.segment,
+        name_of,
+        partner_of,
+        sent,
+        frozenset(usual),
+        best_sellers,
+        usually_paid=frozenset(
+            one for one, price in prices.items() if usual_price / NEAR <= price <= usual_price * NEAR
+        ),
+        unsold=frozenset(one for one, price in prices.items() if np.isnan(price)),
+        best_of_segment=best_of_segment,
+    )
 
 
 def _best(bundle: Bundle, segment: int, answered: dict[str, Chosen]) -> frozenset[str]:

@@ -42,7 +42,7 @@ class Context:
     """What is known of the customer, for all articles of one answer."""
 
     bought: Mapping[str, Sequence[int]]
-    """article_id → ages in days of its purchases, of those that the model read"""
+    """article_id → ages in days of its purchases"""
     segment: int
     name_of: Callable[[str], str | None]
     partner_of: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +53,10 @@ class Context:
     """(attribute, value) of what was bought: product types, colours and garment groups"""
     best_sellers: frozenset[str] = frozenset()
     """answered article_ids that are among the best sellers of late"""
+    usually_paid: frozenset[str] = frozenset()
+    """answered article_ids whose price is near to what was paid"""
+    unsold: frozenset[str] = frozenset()
+    """answered article_ids that nobody has bought yet"""
     best_of_segment: frozenset[str] = frozenset()
     """the same, of the customer's segment"""
 
@@ -116,7 +120,14 @@ def _repurchase(facts: Mapping[str, Any], context: Context) -> str | None:
 
 def _variant(facts: Mapping[str, Any], context: Context) -> str | None:
     code = facts["article_id"][:PRODUCT_CODE_LENGTH]
-    others = [other for other in context.bought if other.startswith(code) and other != facts["article_id"]]
+    # Where ids just count up, neighbours begin alike and are no colours of one product: they have other names.
+    others = [
+        other
+        for other in context.bought
+        if other.startswith(code)
+        and other != facts["article_id"]
+        and context.name_of(other) in (None, facts.get("name"))
+    ]
     if not others:
         return None
     newest = min(others, key=lambda other: min(context.bought[other]))
@@ -152,9 +163,11 @@ def _segment(facts: Mapping[str, Any], context: Context) -> str | None:
 SIGNALS_SAID: dict[str, Callable[[Mapping[str, Any], Context], str | None]] = {
     "copurchase": _copurchase,
     "taste": _taste,
-    "price": lambda _, context: "at the price usually paid" if context.bought else None,
+    "price": lambda facts, context: (
+        "at the price usually paid" if facts["article_id"] in context.usually_paid else None
+    ),
     "segment": _segment,
-    "freshness": lambda *_: "new or selling of late",
+    "freshness": lambda facts, context: "new: not sold before" if facts["article_id"] in context.unsold else None,
     "popularity": lambda facts, context: (
         "a best seller of late" if facts["article_id"] in context.best_sellers else None
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from math import ceil
+from math import ceil, isnan
 
 from pipelines.errors import DataGateError
 from pipelines.recommender.metrics import Interval
@@ -20,6 +20,8 @@ WEAK = "weak evidence"
 """Begins the reason that says so."""
 MOST_TIMES_MORE = 100
 """So many times the label weeks is beyond what shops have kept: no backtest to advise."""
+ROUNDING = 1e-9
+"""Means of the same numbers in another order differ by less."""
 MIN_CUSTOMERS = 30
 """The interval of fewer customers is narrower than their noise: that of a single one has no width at all."""
 
@@ -42,6 +44,13 @@ class Rival:
     slice_differences: Mapping[str, Interval]
     slice_map_at_12: Mapping[str, float]
     """The rival's own, by the same names."""
+    n_customers: int | None = None
+    """Different ones, where the difference counts a customer once for each label week; None: as many as it counts."""
+
+    @property
+    def n_units(self) -> int:
+        """Count what the interval resamples."""
+        return self.difference.n if self.n_customers is None else self.n_customers
 
 
 def check_ceiling(map_at_12: float, n_live: int, ceiling: float, first_day: date) -> None:
@@ -76,30 +85,40 @@ def decide(
     """
     reasons: list[str] = []
     is_promoted = True
+    if isnan(map_at_12):
+        return Decision(False, ["map_at_12 is no number: nothing was measured"])
     if map_at_12 > ceiling:
         return Decision(
-            False, [f"map_at_12 {map_at_12:.4f} is above {ceiling:g}: of so few articles on sale it proves nothing"]
+            False,
+            [
+                f"map_at_12 {map_at_12:.4f} is above {ceiling:g}: too good to be true, or of so few articles or "
+                "customers that it proves nothing; where they do buy the same again and again, -p metric-ceiling=1 "
+                "lets it pass"
+            ],
         )
     for rival in baselines.values():
-        sign = "above" if rival.difference.mean > 0 else "not above"
+        is_above = rival.difference.mean > ROUNDING
+        sign = "above" if is_above else "not above"
         reasons.append(
             f"map_at_12 {map_at_12:.4f} is {sign} {rival.name} ({rival.map_at_12:.4f}): {_words(rival.difference)}"
         )
-        is_promoted = is_promoted and rival.difference.mean > 0
+        is_promoted = is_promoted and is_above
     unproven = [
         name
         for name, rival in baselines.items()
-        if rival.difference.mean > 0 >= rival.difference.low or rival.difference.n < MIN_CUSTOMERS
+        if rival.difference.mean > 0 >= rival.difference.low or rival.n_units < MIN_CUSTOMERS
     ]
     if is_promoted and unproven:
         n = baselines[unproven[0]].difference.n
-        times = max(_times_more(baselines[name].difference) for name in unproven)
+        few = min(baselines[name].n_units for name in unproven)
+        times = max(_times_more(baselines[name].difference, baselines[name].n_units) for name in unproven)
         remedy = (
             f"about {times:,} times as many would tell, which a longer backtest may have"
             if times <= MOST_TIMES_MORE
             else "no backtest is long enough to tell so small a gain from none"
         )
-        reasons.append(f"{WEAK}: over {n:,} customer-weeks the gain over {_listed(unproven)} may be chance; {remedy}")
+        whom = f"{n:,} customer-weeks" + (f" of {few:,} customers" if few < MIN_CUSTOMERS <= n else "")
+        reasons.append(f"{WEAK}: over {whom} the gain over {_listed(unproven)} may be chance; {remedy}")
     if objection:
         return Decision(False, [*reasons, objection])
     if champion is None:
@@ -142,14 +161,14 @@ def decide(
     return Decision(is_promoted, reasons)
 
 
-def _times_more(difference: Interval) -> int:
+def _times_more(difference: Interval, n_units: int | None = None) -> int:
     """Say how many times the customers would put the interval of the same mean above zero: its width falls with √n.
 
     >>> _times_more(Interval(0.002, -0.002, 0.006, 100)), _times_more(Interval(0.002, 0.002, 0.002, 3))
     (4, 10)
     """
     by_width = ((difference.mean - difference.low) / difference.mean) ** 2
-    return max(2, ceil(by_width), ceil(MIN_CUSTOMERS / difference.n))
+    return max(2, ceil(by_width), ceil(MIN_CUSTOMERS / (n_units or difference.n)))
 
 
 def _listed(names: Sequence[str]) -> str:

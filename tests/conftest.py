@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ACCESS_KEY, SECRET_KEY = "lake-tests", "lake-tests-secret"  # what the server started here is told to accept
 START_TIMEOUT_SECONDS = 60  # 3 s on an idle machine
+START_ATTEMPTS = 3
 GRPC_OFFSET = 10_000  # weed listens for gRPC on each port + 10000
 PR_SET_PDEATHSIG = 1
 
@@ -85,6 +86,24 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     }
     (folder / "s3.json").write_text(json.dumps(config))
     (folder / "data").mkdir()
+    for attempt in range(START_ATTEMPTS):
+        server = _start(folder)
+        try:
+            _wait_until_ready(server, folder / "weed.log")
+            break
+        except PortTakenError:
+            if attempt == START_ATTEMPTS - 1:
+                raise
+    try:
+        yield server
+        if "client" in vars(server):
+            server.client.close()
+    finally:
+        server.process.kill()
+        server.process.wait()
+
+
+def _start(folder: Path) -> S3Server:
     s3_port, *others = free_ports(4)
     command = [
         str(Path(sys.executable).with_name("weed")),
@@ -115,15 +134,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
             env=os.environ | {"GOMEMLIMIT": "400MiB", "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
             preexec_fn=_die_with_parent,  # a killed test run leaves no server behind
         )
-    try:
-        server = S3Server(f"http://127.0.0.1:{s3_port}", process)
-        _wait_until_ready(server, folder / "weed.log")
-        yield server
-        if "client" in vars(server):
-            server.client.close()
-    finally:
-        process.kill()
-        process.wait()
+    return S3Server(f"http://127.0.0.1:{s3_port}", process)
 
 
 @pytest.fixture
@@ -181,12 +192,16 @@ def _bind(held: ExitStack, port: int) -> int | None:
     return int(probe.getsockname()[1])
 
 
+class PortTakenError(RuntimeError):
+    """The server ended: somebody took one of its ports between the look and the start."""
+
+
 def _wait_until_ready(server: S3Server, log: Path) -> None:
     """Wait until the server refuses an unsigned request: then its identities are loaded."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
-            break
+            raise PortTakenError(f"SeaweedFS ended; its log ends with:\n{log.read_text(errors='replace')[-3000:]}")
         try:
             urllib.request.urlopen(server.endpoint, timeout=2).close()
         except urllib.error.HTTPError as error:

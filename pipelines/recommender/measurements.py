@@ -82,6 +82,7 @@ def rival_of(name: str, model: Outcome, other: Outcome, slices: dict[str, npt.ND
             key: bootstrap_mean(difference_N[rows], model.customers_N[rows], seed) for key, rows in present.items()
         },
         slice_map_at_12={key: float(other.average_precision_N[rows].mean()) for key, rows in present.items()},
+        n_customers=len(np.unique(model.customers_N)),
     )
 
 

@@ -190,7 +190,10 @@ class Trainer:
         return weeks
 
     def check_backtest(self, cutoff_day: int, backtest: int) -> None:
-        """Refuse a backtest whose earliest cutoffs have too little before them, ahead of all the work."""
+        """Refuse a backtest whose earliest cutoffs have too little before them, or nothing in a label window.
+
+        Ahead of all the work.
+        """
 
         def n_weeks(number: int) -> int:
             end_day = cutoff_day - number * self.horizon_days
@@ -203,6 +206,13 @@ class Trainer:
                 f"backtest {backtest} reaches before the data: {cutoff_day} days of history before cutoff_date are "
                 f"enough for {longest} more cutoffs of {self.horizon_days} days each; give at most {longest}"
             )
+        for number in range(1, backtest + 1):
+            day = cutoff_day - number * self.horizon_days
+            if not len(self.interactions.between(day, day + self.horizon_days)):
+                raise UsageError(
+                    f"backtest {backtest} meets a label window in which nobody bought anything, {number} x "
+                    f"{self.horizon_days} days before cutoff_date; give at most {number - 1}, or another cutoff_date"
+                )
 
     def _fit(self, weeks: list[LabelWeek], held: list[LabelWeek], name: str, **how: Any) -> Fit:
         knobs, checkpoints = self.hyperparameters, self.checkpoints

@@ -50,6 +50,10 @@ def _lake(uri: str) -> Lake:
 def _said(reason: str) -> str:
     if not reason.strip():
         raise typer.BadParameter("say why: it is kept in the audit for ever")
+    try:
+        reason.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("it is no UTF-8 text, and could not be kept") from None
     return reason.strip()
 
 
@@ -143,7 +147,7 @@ def rollback_command(reason: ReasonOption, lake: LakeOption = "") -> None:
 def prune_command(
     keep: Annotated[int, typer.Option(help="How many of the newest bundles stay in any case.")],
     audit_days: Annotated[
-        int, typer.Option(help="What was champion, or stopped being it, in so many days stays.")
+        int, typer.Option(max=36_500, help="What was champion, or stopped being it, in so many days stays.")
     ] = AUDIT_DAYS,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would go, and why the others stay.")

@@ -8,6 +8,10 @@ import shutil
 from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from inference.bundle import load_bundle, verify_bundle
 from inference.engine import Engine
@@ -17,6 +21,9 @@ from pipelines.errors import ArtefactError, LakeConflict, LakeKeyMissing, UsageE
 from pipelines.lake.base import FileEntry, Lake, file_sha256
 from pipelines.registry.deletion import finish_deletion
 from pipelines.registry.layout import bundle_folder, contents_key, evaluation_folder
+
+EVALUATED_FILES = frozenset({"model.onnx", "article_ids.npy"})
+"""Of the model as it was evaluated: what it takes to ask it."""
 
 
 def register(lake: Lake, folder: Path, manifest: Manifest, evaluated: Path) -> bool:
@@ -30,14 +37,18 @@ def register(lake: Lake, folder: Path, manifest: Manifest, evaluated: Path) -> b
     """
     key = f"{bundle_folder(manifest.version)}/manifest.json"
     sealed = (folder / "manifest.json").read_bytes()
-    if lake.exists(key):
-        if _has_same_files(lake.read_bytes(key), manifest):
+    is_there = lake.exists(key)
+    if is_there:
+        stored = lake.read_bytes(key)
+        if _has_same_files(stored, manifest):
             _upload_files(lake, folder, manifest)
             return False
-        raise UsageError(
-            f"{lake.uri_of(key)} exists with other content, and versions are immutable; "
-            "choose another model-version, or 'auto'"
-        )
+        claimed = _read_claim(lake, manifest.version).get("manifest")
+        if claimed in (None, hashlib.sha256(stored).hexdigest()):
+            raise UsageError(
+                f"{lake.uri_of(key)} exists with other content, and versions are immutable; "
+                "choose another model-version, or 'auto'"
+            )
     finish_deletion(lake, manifest.version)
     entries = [
         FileEntry(
@@ -52,7 +63,7 @@ def register(lake: Lake, folder: Path, manifest: Manifest, evaluated: Path) -> b
         lake.upload(evaluated / entry.key.rsplit("/", 1)[1], entry.key, sha256=entry.sha256)
     _upload_files(lake, folder, manifest)
     try:
-        lake.write_bytes(key, sealed, if_absent=True)
+        lake.write_bytes(key, sealed, if_absent=not is_there)  # what is there is damaged: not what the claim binds
     except LakeConflict:
         if lake.read_bytes(key) != sealed:  # two runs at once with different bundles under one chosen name
             raise
@@ -79,6 +90,7 @@ def _claim(lake: Lake, manifest: Manifest, sealed: bytes, evaluation: list[FileE
     """
     contents = {
         "manifest": hashlib.sha256(sealed).hexdigest(),
+        "parent": manifest.parent,
         "bundle": {name: record.sha256 for name, record in manifest.files.items()},
         "evaluation": [entry.model_dump() for entry in evaluation],
     }
@@ -93,6 +105,39 @@ def _claim(lake: Lake, manifest: Manifest, sealed: bytes, evaluation: list[FileE
             ) from None
 
 
+def _read_claim(lake: Lake, version: str) -> dict[str, Any]:
+    """Read what a version is bound to; empty when nothing is, or when it cannot be read."""
+    with suppress(LakeKeyMissing, ValueError):
+        claim = json.loads(lake.read_bytes(contents_key(version)))
+        if isinstance(claim, dict):
+            return claim
+    return {}
+
+
+def bound_parent(lake: Lake, version: str, otherwise: str | None) -> str | None:
+    """Give the parent that a version has, or is bound to by a registration that did not end; else `otherwise`.
+
+    So a run that is made again seals the same manifest, whoever became champion meanwhile.
+    """
+    with suppress(ArtefactError):
+        if version in list_versions(lake):
+            return read_bundle_manifest(lake, version).parent
+    parent = _read_claim(lake, version).get("parent", otherwise)
+    return parent if isinstance(parent, str) else None
+
+
+def fetch_array(lake: Lake, manifest: Manifest, name: str, scratch: Path) -> npt.NDArray[Any]:
+    """Read one array of a bundle; raises ArtefactError when it is gone or not what was sealed."""
+    key = f"{bundle_folder(manifest.version)}/{name}"
+    try:
+        record = manifest.files[name]
+        entry = FileEntry(key=key, size_bytes=record.size_bytes, sha256=record.sha256)
+        array: npt.NDArray[Any] = np.load(lake.fetch(entry, scratch), allow_pickle=False)
+    except (KeyError, ValueError, OSError) as error:
+        raise ArtefactError(f"{lake.uri_of(key)} cannot be read ({type(error).__name__}: {error})") from error
+    return array
+
+
 def fetch_evaluated(lake: Lake, version: str, folder: Path) -> None:
     """Copy the model as it was evaluated into a folder; raises ArtefactError when it is gone or not what it was."""
     key = contents_key(version)
@@ -102,6 +147,8 @@ def fetch_evaluated(lake: Lake, version: str, folder: Path) -> None:
             fetched, target = lake.fetch(entry, folder), folder / entry.key.rsplit("/", 1)[1]
             if fetched != target:
                 shutil.copyfile(fetched, target)
+        if missing := sorted(EVALUATED_FILES - {path.name for path in folder.iterdir()}):
+            raise ArtefactError(f"{lake.uri_of(key)} names no {', '.join(missing)}")
     except (ArtefactError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(
             f"champion {version} cannot be compared, because the model as it was evaluated is missing or damaged "
@@ -122,6 +169,8 @@ def read_bundle_manifest(lake: Lake, version: str) -> Manifest:
         manifest = parse_manifest(text, where=lake.uri_of(key))
         with suppress(LakeKeyMissing):  # of one registered by hand the manifest is all there is
             check_claim(lake.read_bytes(contents_key(version)), version, text, where=lake.uri_of(contents_key(version)))
+        if manifest.version != version:
+            raise ArtefactError(f"{lake.uri_of(key)} is the manifest of {manifest.version!r}; restore it from a copy")
         return manifest
     except LakeKeyMissing:
         known = ", ".join(list_versions(lake)) or "none yet"

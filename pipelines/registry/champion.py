@@ -44,11 +44,15 @@ def read_champion(lake: Lake) -> Champion | None:
     except BundleError as error:
         raise ArtefactError(f"{error} VERSION --reason …") from error
     pointer = json.loads(text)
+    number = pointer.get("number", 0)
+    if not isinstance(number, int) or number < 0:
+        mend = f"promote a bundle again: {this_python()} -m pipelines.registry promote VERSION --reason …"
+        raise ArtefactError(f"{lake.uri_of(CHAMPION_KEY)}: number {number!r} is no count of moves; {mend}")
     return Champion(
         version,
         etag,
         {
-            "number": pointer.get("number", 0),
+            "number": number,
             "action": pointer.get("action", "promote"),
             "from": pointer.get("previous"),
             "to": version,
@@ -110,6 +114,10 @@ def _move_back(lake: Lake, pointer: bytes, before: bytes) -> None:
         lake.delete(CHAMPION_KEY)
 
 
+def _is_noted(lake: Lake, champion: Champion) -> bool:
+    return any(event["number"] == champion.move["number"] for event in read_audit(lake))
+
+
 def complete_audit(lake: Lake, champion: Champion) -> None:
     """Note the champion's promotion if that was killed after it moved the pointer."""
     _note(lake, champion.move)
@@ -131,8 +139,8 @@ def read_audit(lake: Lake) -> list[dict[str, Any]]:
     for key in lake.list("registry/audit/"):
         try:
             event = json.loads(lake.read_bytes(key))
-            events.append({"number": int(event.get("number", 0)), "action": event["action"], "to": event["to"]} | event)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            events.append(event | {"number": int(event.get("number", 0)), "action": event["action"], "to": event["to"]})
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
             raise ArtefactError(
                 f"{lake.uri_of(key)} is no event of the audit ({type(error).__name__}: {error}); restore it from a "
                 "copy, or move it out of the folder, and say so in the next --reason"
@@ -161,14 +169,21 @@ def promote(lake: Lake, version: str, *, why: str, who: str, now: datetime) -> N
     except ArtefactError:
         expected = Champion("", lake.read_versioned(CHAMPION_KEY)[1], {"number": 0})
     if expected and expected.version == version:
+        complete_audit(lake, expected)
         raise UsageError(f"{version} is the champion already")
     check_answers(lake, version)
     move_champion(lake, version, expected, action="promote", why=why, who=who, now=now)
 
 
 def roll_back(lake: Lake, *, why: str, who: str, now: datetime) -> str:
-    """Go back to the champion before this one, after verifying it; returns its version."""
+    """Go back to the champion before this one, after verifying it; returns its version.
+
+    A rollback that was killed before the audit heard of it is noted, and done.
+    """
     champion = read_champion(lake)
+    if champion and champion.move["action"] == "rollback" and not _is_noted(lake, champion):
+        complete_audit(lake, champion)
+        return champion.version
     earlier = earlier_champion(lake, champion) if champion else None
     if champion is None or earlier is None:
         raise UsageError(f"there is no earlier champion to go back to; see: {this_python()} -m pipelines.registry show")

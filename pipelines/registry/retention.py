@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from inference.manifest import Manifest
+from pipelines.edge import this_python
 from pipelines.errors import ArtefactError, UsageError
 from pipelines.lake.base import Lake
 from pipelines.registry.bundles import by_age, list_versions, read_bundle_manifest
-from pipelines.registry.champion import earlier_champion, read_audit, read_champion
+from pipelines.registry.champion import CHAMPION_KEY, earlier_champion, read_audit, read_champion
 from pipelines.registry.deletion import announce, announced, delete, files_of, finish_deletion, withdraw
 
 AUDIT_DAYS = 90
@@ -57,6 +58,11 @@ def plan(lake: Lake, *, keep: int, audit_days: int, now: datetime) -> list[Retai
 def _in_use(lake: Lake, manifests: Mapping[str, Manifest], *, audit_days: int, now: datetime) -> list[tuple[str, str]]:
     champion = read_champion(lake)
     if champion is None:
+        if events := read_audit(lake):
+            raise ArtefactError(
+                f"{lake.uri_of(CHAMPION_KEY)} is gone, while the audit names {events[-1]['to']} as the champion: "
+                f"nothing is deleted; {this_python()} -m pipelines.registry promote {events[-1]['to']} --reason … first"
+            )
         return []
     found = [(champion.version, "the champion")]
     seen, child = {champion.version}, champion.version

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from inference.errors import BundleError
 from pipelines.data.synthetic.size import SCHEME as SYNTHETIC
 from pipelines.edge import this_python
 from pipelines.errors import ArtefactError, LakeConflict, UsageError
 from pipelines.lake import Lake
-from pipelines.registry.bundles import fetch_bundle, fetch_evaluated, list_versions, read_bundle_manifest
+from pipelines.registry.bundles import bound_parent, fetch_array, fetch_bundle, fetch_evaluated, read_bundle_manifest
 from pipelines.registry.champion import Champion, complete_audit, move_champion, read_champion
 
 if TYPE_CHECKING:  # torch is imported where the work is done: a step that is reused answers at once
@@ -24,15 +27,13 @@ if TYPE_CHECKING:  # torch is imported where the work is done: a step that is re
 
 
 SAME_SHOP_SHARE = 0.1
-"""A shop's articles table keeps more than this of the articles that an earlier champion knows."""
+"""A shop's tables keep more than this of the articles, and of the customers, that an earlier champion knows."""
 
 
 def seal(lake: Lake, draft: Draft, model_version: str, champion: Champion | None) -> Manifest:
     """Name the bundle and its parent: the champion of today, or for a bundle made once more, the one it had."""
     version = draft.content_version if model_version == "auto" else model_version
-    if version in list_versions(lake):
-        return draft.seal(version, read_bundle_manifest(lake, version).parent)
-    return draft.seal(version, champion.version if champion else None)
+    return draft.seal(version, bound_parent(lake, version, champion.version if champion else None))
 
 
 def held_against(lake: Lake, champion: Champion | None, manifest: Manifest) -> str | None:
@@ -53,11 +54,19 @@ def held_against(lake: Lake, champion: Champion | None, manifest: Manifest) -> s
     return None if is_demo and not _is_made_up(manifest) else version
 
 
-def objection(lake: Lake, version: str | None, manifest: Manifest, article_ids: list[str], scratch: Path) -> str | None:
-    """Say why a champion cannot be compared on this label week: it saw it, is of another shop, or cannot be read.
+def objection(
+    lake: Lake,
+    version: str | None,
+    manifest: Manifest,
+    article_ids: list[str],
+    customer_keys: npt.NDArray[np.uint64],
+    scratch: Path,
+) -> str | None:
+    """Say why a champion cannot be compared on this label week.
 
-    `article_ids` are those of the challenger's shop. Leaves the model as it was evaluated in `scratch`, where
-    champion_outcome finds it.
+    It saw the week, is fresher as it serves than as it was evaluated, is of another shop, or cannot be read.
+    `article_ids` and `customer_keys` (see customer_key) are those of the challenger's shop. Leaves the model as it was
+    evaluated in `scratch`, where champion_outcome finds it.
     """
     if version is None:
         return None
@@ -79,18 +88,38 @@ def objection(lake: Lake, version: str | None, manifest: Manifest, article_ids: 
             f"champion {version} was evaluated from {champion.cutoff_date}, so it was fitted on the label week from "
             f"{manifest.cutoff_date} and cannot be compared there; a look back replaces no champion ({by_hand})"
         )
+    behind, lag = _days_between(champion.cutoff_date, manifest), _trained_between(champion, manifest)
+    if behind > lag:
+        return (
+            f"champion {version} was evaluated {behind:,} days before this label week, and is {lag:,} days behind as "
+            f"it serves: its evaluation lacks what it knows, and a comparison would flatter this model; {by_hand}"
+        )
     folder = scratch / "champion"
     folder.mkdir()
     try:
         fetch_evaluated(lake, version, folder)
+        customers = fetch_array(lake, champion, "customer_keys.npy", scratch)
+        shares = {
+            "articles": known_share(folder, article_ids),
+            "customers": float(np.isin(customers, customer_keys).mean()) if len(customers) else 1.0,
+        }
     except ArtefactError as error:
         return f"{error}; {by_hand}"
-    if not _is_made_up(champion) and (share := known_share(folder, article_ids)) < SAME_SHOP_SHARE:
-        return (
-            f"champion {version} is of another shop: of its articles {share:.0%} are in this articles table; "
-            f"use another --lake for another shop, or {by_hand}"
-        )
+    for what, share in shares.items():
+        if share < SAME_SHOP_SHARE:
+            return (
+                f"champion {version} is of another shop: of its {what} {share:.0%} are in this {what} table; "
+                f"use another --lake for another shop, or {by_hand}"
+            )
     return None
+
+
+def _days_between(earlier: date, manifest: Manifest) -> int:
+    return (manifest.cutoff_date - earlier).days
+
+
+def _trained_between(champion: Manifest, manifest: Manifest) -> int:
+    return (manifest.trained_through - champion.trained_through).days
 
 
 def champion_outcome(
@@ -98,8 +127,8 @@ def champion_outcome(
 ) -> tuple[str, Outcome]:
     """Score the champion, as it was evaluated before its own label week, on this run's label week.
 
-    It is as many days behind this week as the champion that answers customers is behind the days to come, and unlike
-    that one it never saw this week.
+    It is as many days behind this week as the champion that answers customers is behind this model, or fewer (see
+    objection), and unlike that one it never saw this week.
     """
     from pipelines.recommender.rivals import champion_outcome
 
@@ -118,7 +147,7 @@ def champion_outcome(
 
 def days_behind(lake: Lake, version: str, manifest: Manifest) -> int:
     """Count the days before this run's cutoff that a champion, as it was evaluated, does not know."""
-    return (manifest.cutoff_date - read_bundle_manifest(lake, version).cutoff_date).days
+    return _days_between(read_bundle_manifest(lake, version).cutoff_date, manifest)
 
 
 def changes(lake: Lake, version: str, shop: Shop, draft: Draft, scratch: Path) -> dict[str, Any]:
@@ -128,7 +157,7 @@ def changes(lake: Lake, version: str, shop: Shop, draft: Draft, scratch: Path) -
     try:
         fetch_bundle(lake, version, scratch / "served")
         return {"since": version, **changed_answers(shop, scratch / "served", draft.folder)}
-    except (ArtefactError, BundleError) as error:
+    except (ArtefactError, BundleError, UsageError) as error:
         return {"since": version, "error": str(error)}
 
 

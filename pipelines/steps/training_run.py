@@ -9,6 +9,8 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from inference.errors import BundleError
 from pipelines.errors import ArtefactError
 from pipelines.lake import Lake
@@ -112,7 +114,8 @@ def train_once(lake: Lake, processed: StepManifest, run: Run, scratch: Path, out
     except BundleError as error:
         raise ArtefactError(f"the trained model makes no valid bundle, and is not registered: {error}") from error
     held_against_version = held_against(lake, champion, manifest)
-    doubt = objection(lake, held_against_version, manifest, list(shop.catalogue.article_ids), scratch)
+    customer_keys = np.load(draft.folder / "customer_keys.npy", allow_pickle=False)
+    doubt = objection(lake, held_against_version, manifest, list(shop.catalogue.article_ids), customer_keys, scratch)
     parent = (
         champion_outcome(lake, held_against_version, shop, split, evaluated[0], scratch)
         if held_against_version and not doubt
@@ -129,7 +132,7 @@ def train_once(lake: Lake, processed: StepManifest, run: Run, scratch: Path, out
     if parent and (behind := days_behind(lake, parent[0], manifest)):
         decision.reasons.append(
             f"champion {parent[0]} answered the label week as it was evaluated, without the {behind:,} days before it: "
-            "it is as far behind that week as the one that customers have is behind today"
+            "it is as far behind that week as the one that customers have is behind this model, or less"
         )
         document["champion"]["days_behind"] = behind
     register(lake, draft.folder, manifest, draft.evaluated_folder)

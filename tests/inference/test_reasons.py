@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 from inference.bundle import load_bundle
 from inference.engine import Engine, Request
 from inference.reasons import Context, days_ago, give_reason
-from tests.inference.tiny_bundle import write_bundle
+from tests.inference.tiny_bundle import article_id, customer_id, write_bundle
 
 DRESS = {
     "article_id": "0706016001",
@@ -46,9 +47,12 @@ def context(**facts: Any) -> Context:
         ({"taste": 1.0}, {"usual": {("garment_group", "Dresses Ladies")}}, "from dresses ladies, as bought before"),
         ({"segment": 1.0}, {"segment": 2, "best_of_segment": BEST}, "popular with customers of 25 to 34"),
         ({"segment": 1.0}, {"best_of_segment": BEST}, "popular with everybody"),
-        ({"freshness": 1.0}, {}, "new or selling of late"),
+        ({"freshness": 1.0}, {"unsold": BEST}, "new: not sold before"),
+        ({"freshness": 1.0}, {}, "among the best matches of everything on sale"),
+        ({"price": 1.0}, {"usually_paid": BEST}, "at the price usually paid"),
+        ({"price": 1.0}, {"bought": {"0372860002": [3]}}, "among the best matches of everything on sale"),
         ({"popularity": 1.0, "freshness": 0.9}, {"best_sellers": BEST}, "a best seller of late"),
-        ({"popularity": 1.0, "freshness": 0.9}, {"best_of_segment": BEST}, "new or selling of late"),
+        ({"popularity": 1.0, "freshness": 0.9}, {"best_of_segment": BEST, "unsold": BEST}, "new: not sold before"),
         ({"popularity": 1.0, "segment": 0.9}, {"segment": 2}, "among the best matches of everything on sale"),
         ({"sequence": 1.0}, {"bought": {"0372860002": [3]}}, "follows from what was bought last"),
         ({}, {}, "among the best matches of everything on sale"),
@@ -56,6 +60,12 @@ def context(**facts: Any) -> Context:
 )
 def test_a_reason_is_in_a_merchandisers_words(signals: dict[str, float], known: dict[str, Any], reason: str) -> None:
     assert give_reason(DRESS, signals, context(**known)) == reason
+
+
+def test_neighbours_of_ids_that_count_up_are_no_colours_of_one_product() -> None:
+    known = context(bought={"0706016004": [12]}, usual={("product_type", "Dress")})
+    known = replace(known, name_of={"0706016004": "Sten jacket"}.get)
+    assert give_reason(DRESS, {"variant": 2.0, "taste": 1.0}, known) == "dress, as bought before"
 
 
 def test_what_the_history_does_not_bear_out_is_not_said() -> None:
@@ -106,6 +116,25 @@ def test_only_the_best_of_what_is_live_is_called_a_best_seller(tmp_path: Path) -
     assert explanations is not None
     assert [one.reason for one in explanations[:12]] == ["a best seller of late"] * 12
     assert not any("best seller" in one.reason for one in explanations[12:])
+
+
+def test_the_price_usually_paid_is_near_to_what_was_paid(tmp_path: Path) -> None:
+    engine = Engine(load_bundle(write_bundle(tmp_path, facts={"signals": ["price"]})))  # article i costs i + 1
+    answer = engine.recommend(Request(customer_id(1), top_k=30, explain=True))  # who bought 7 and 3
+    assert answer.explanations is not None
+    said = {one.article_id for one in answer.explanations if "at the price usually paid" in one.reason}
+    assert said
+    assert said <= {article_id(i) for i in (4, 5, 6)}  # the mean is 5.7, a quarter more or less
+
+
+def test_all_purchases_of_an_article_are_counted(tmp_path: Path) -> None:
+    bought = {customer_id(1): [(7, 60 - day) for day in range(40)]}
+    engine = Engine(load_bundle(write_bundle(tmp_path, histories=bought)))
+    answer = engine.recommend(Request(customer_id(1), top_k=30, explain=True))
+    assert answer.explanations is not None
+    reasons = {one.article_id: one.reason for one in answer.explanations}
+    assert engine.bundle.manifest.max_history < 40
+    assert reasons[article_id(7)].startswith("bought 40 times, last 21 days ago")
 
 
 @pytest.mark.parametrize(

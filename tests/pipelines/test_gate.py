@@ -1,6 +1,7 @@
 """The promotion decision, case by case, with its reasons in words."""
 
 import doctest
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -142,13 +143,30 @@ def test_a_higher_ceiling_lets_a_shop_pass_whose_customers_always_buy_the_same()
     assert decide(0.8, baselines(), None, 0.0, ceiling=1.0).is_promoted
 
 
+def test_what_was_not_measured_is_not_promoted() -> None:
+    assert not decide(float("nan"), baselines(), None, 0.0).is_promoted
+
+
+def test_a_difference_of_rounding_beats_no_rule() -> None:
+    decision = decide(0.02, baselines(popular=1e-17), None, 0.0)
+    assert not decision.is_promoted
+    assert decision.reasons[0].startswith("map_at_12 0.0200 is not above recent_popularity")
+
+
+def test_few_customers_in_many_weeks_are_weak_evidence() -> None:
+    few = {name: replace(one, n_customers=2) for name, one in baselines().items()}
+    assert "weak evidence: over 1,000 customer-weeks of 2 customers the gain over" in str(decide(0.02, few, None, 0.0))
+    assert "weak evidence" not in str(decide(0.02, baselines(), None, 0.0))
+
+
 @pytest.mark.parametrize(("map_at_12", "is_promoted"), [(0.5, True), (0.501, False), (1.0, False)])
 def test_what_is_too_good_to_be_true_is_refused(map_at_12: float, is_promoted: bool) -> None:
     decision = decide(map_at_12, baselines(), None, 0.0)
     assert decision.is_promoted is is_promoted
     if not is_promoted:
         assert decision.reasons == [
-            f"map_at_12 {map_at_12:.4f} is above 0.5: of so few articles on sale it proves nothing"
+            f"map_at_12 {map_at_12:.4f} is above 0.5: too good to be true, or of so few articles or customers that it "
+            "proves nothing; where they do buy the same again and again, -p metric-ceiling=1 lets it pass"
         ]
 
 

@@ -18,7 +18,14 @@ from inference.manifest import read_manifest as read_bundle
 from pipelines.errors import ArtefactError, LakeConflict, PipelineError, UsageError
 from pipelines.lake import Lake
 from pipelines.registry.__main__ import app
-from pipelines.registry.bundles import fetch_bundle, fetch_evaluated, list_versions, read_bundle_manifest, register
+from pipelines.registry.bundles import (
+    bound_parent,
+    fetch_bundle,
+    fetch_evaluated,
+    list_versions,
+    read_bundle_manifest,
+    register,
+)
 from pipelines.registry.champion import (
     CHAMPION_KEY,
     current_user,
@@ -106,6 +113,32 @@ def test_an_unfinished_version_is_not_mixed_with_another_run(folder_lake: Lake, 
     assert list_versions(folder_lake) == []
     add(folder_lake, tmp_path / "again", "v1", best=0)  # the killed run, run again
     fetch_bundle(folder_lake, "v1", tmp_path / "copy")
+
+
+def test_a_killed_registration_ends_though_another_became_champion_meanwhile(folder_lake: Lake, tmp_path: Path) -> None:
+    add(folder_lake, tmp_path, "v1", facts={"parent": "v0"})
+    folder_lake.delete("registry/bundles/v1/manifest.json")
+    assert bound_parent(folder_lake, "v1", "another") == "v0"
+    assert bound_parent(folder_lake, "v2", "another") == "another"
+    add(folder_lake, tmp_path / "again", "v1", facts={"parent": bound_parent(folder_lake, "v1", "another")})
+    assert read_bundle_manifest(folder_lake, "v1").parent == "v0"
+
+
+def test_a_damaged_manifest_is_written_again(folder_lake: Lake, tmp_path: Path) -> None:
+    manifest = add(folder_lake, tmp_path, "v1", facts={"parent": "v0"})
+    key = "registry/bundles/v1/manifest.json"
+    folder_lake.write_bytes(key, folder_lake.read_bytes(key)[:100])
+    assert bound_parent(folder_lake, "v1", "another") == "v0"
+    add(folder_lake, tmp_path / "again", "v1", facts={"parent": "v0"})
+    assert read_bundle_manifest(folder_lake, "v1") == manifest
+
+
+def test_a_bundle_under_another_name_is_not_promoted(stocked: Lake) -> None:
+    for key in stocked.list("registry/bundles/v1/"):
+        stocked.write_bytes(key.replace("v1", "v9"), stocked.read_bytes(key))
+    with pytest.raises(ArtefactError, match=r"bundles/v9/manifest\.json is the manifest of 'v1'"):
+        promote(stocked, "v9", **BY_HAND)  # type: ignore[arg-type]
+    assert champion_of(stocked) == "v3"
 
 
 def race(racers: list[Callable[[], object]]) -> list[PipelineError | None]:
@@ -312,6 +345,25 @@ def test_a_promotion_killed_before_its_audit_is_noted_by_the_next_move(stocked: 
     assert [event["number"] for event in read_audit(stocked)] == [1, 2, 3, 4]
 
 
+def test_a_rollback_killed_before_its_audit_is_done_when_it_is_run_again(stocked: Lake) -> None:
+    assert roll_back(stocked, **BY_HAND) == "v2"  # type: ignore[arg-type]
+    last = stocked.list("registry/audit/")[-1]
+    event = stocked.read_bytes(last)
+    stocked.delete(last)
+    assert roll_back(stocked, **BY_HAND) == "v2"  # type: ignore[arg-type]
+    assert stocked.read_bytes(last) == event
+    assert roll_back(stocked, **BY_HAND) == "v1"  # type: ignore[arg-type]
+
+
+def test_a_promotion_killed_before_its_audit_is_noted_when_it_is_run_again(stocked: Lake) -> None:
+    last = stocked.list("registry/audit/")[-1]
+    event = stocked.read_bytes(last)
+    stocked.delete(last)
+    with pytest.raises(UsageError, match="v3 is the champion already"):
+        promote(stocked, "v3", **BY_HAND)  # type: ignore[arg-type]
+    assert stocked.read_bytes(last) == event
+
+
 def test_a_registry_without_a_champion_has_nothing_to_roll_back(folder_lake: Lake) -> None:
     with pytest.raises(UsageError, match="no earlier champion"):
         roll_back(folder_lake, **BY_HAND)  # type: ignore[arg-type]
@@ -334,7 +386,9 @@ def test_the_audit_is_only_ever_added_to(stocked: Lake) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{", b"[]", b"null", b'"v3"', b'{"version": 3}', b'{"version": "../v1"}', b'{"name": "v3"}', b"\xff"]
+    "text",
+    [b"", b"{", b"[]", b"null", b'"v3"', b'{"version": 3}', b'{"version": "../v1"}', b'{"name": "v3"}', b"\xff"]
+    + [b'{"version": "v3", "number": %s}' % number for number in (b'"two"', b"null", b"-1", b"0.5")],
 )
 def test_a_damaged_pointer_is_said_and_mended_by_promote(stocked: Lake, text: bytes) -> None:
     stocked.write_bytes(CHAMPION_KEY, text)
@@ -349,13 +403,28 @@ def test_a_damaged_pointer_is_said_and_mended_by_promote(stocked: Lake, text: by
     assert roll_back(stocked, **BY_HAND) == "v2"  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", [b"{", b"[]", b'{"number": 1}', b'{"number": "x", "action": "promote", "to": "v1"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{",
+        b"[]",
+        b'{"number": 1}',
+        b'{"number": "x", "action": "promote", "to": "v1"}',
+        b'{"number": Infinity, "action": "promote", "to": "v1"}',
+    ],
+)
 def test_a_damaged_audit_is_said(stocked: Lake, text: bytes) -> None:
     key = stocked.list("registry/audit/")[1]
     stocked.write_bytes(key, text)
     with pytest.raises(ArtefactError, match=r"000002-v2\.json is no event of the audit"):
         roll_back(stocked, **BY_HAND)  # type: ignore[arg-type]
     assert champion_of(stocked) == "v3"
+
+
+def test_numbers_written_as_text_are_in_order_too(stocked: Lake) -> None:
+    key = stocked.list("registry/audit/")[1]
+    stocked.write_bytes(key, stocked.read_bytes(key).replace(b'"number": 2', b'"number": "2"'))
+    assert [event["number"] for event in read_audit(stocked)] == [1, 2, 3]
 
 
 def run(lake: Lake, *arguments: str) -> str:

@@ -16,7 +16,7 @@ from pipelines.errors import ArtefactError, LakeConflict, UsageError
 from pipelines.lake import Lake
 from pipelines.registry.__main__ import app
 from pipelines.registry.bundles import check_answers, list_versions
-from pipelines.registry.champion import move_champion, promote, read_audit, read_champion, roll_back
+from pipelines.registry.champion import CHAMPION_KEY, move_champion, promote, read_audit, read_champion, roll_back
 from pipelines.registry.retention import plan, prune
 from tests.pipelines.test_registry import NOW, add
 
@@ -203,6 +203,13 @@ def test_a_bundle_that_cannot_be_read_stays_for_people_to_judge(line: Lake) -> N
     followed = {one.version: one.reasons for one in prune(line, keep=2, now=LATER, **BY)}
     assert followed["n5"][0].startswith("not readable (")
     assert leftovers(line, "n5")
+
+
+def test_a_lost_pointer_deletes_nothing(line: Lake) -> None:
+    line.delete(CHAMPION_KEY)
+    with pytest.raises(ArtefactError, match="the audit names n4 as the champion: nothing is deleted"):
+        prune(line, keep=1, now=LATER, **BY)
+    assert len(list_versions(line)) == 8
 
 
 def test_without_a_champion_the_newest_stay(lake: Lake, tmp_path: Path) -> None:

@@ -221,7 +221,16 @@ def test_a_backtest_before_the_data_is_refused_ahead_of_the_work(
     trainer = trainer_of(shop)
     with pytest.raises(UsageError, match=f"backtest {backtest} reaches before the data.*give at most {longest}"):
         trainer.check_backtest(cutoff_day, backtest)
-    trainer.check_backtest(cutoff_day, longest)
+    if cutoff_day < 70:  # the shop's last day; beyond it nobody buys
+        trainer.check_backtest(cutoff_day, longest)
+
+
+def test_a_backtest_that_meets_a_closed_week_is_refused_ahead_of_the_work() -> None:
+    rows = [row for row in random_purchases(3000, n_customers=40, n_articles=300, n_days=98) if not 70 <= row[1] < 77]
+    trainer = trainer_of(shop_of(rows, n_customers=40, n_articles=300))
+    trainer.check_backtest(84, 1)
+    with pytest.raises(UsageError, match="nobody bought anything, 2 x 7 days before cutoff_date; give at most 1"):
+        trainer.check_backtest(84, 3)
 
 
 def test_a_shop_of_first_time_buyers_is_fitted() -> None:
