@@ -6,6 +6,7 @@
  "repurchase": {"Shoes": "never", "Garment Upper body": 30}}
 """
 
+import codecs
 import datetime as dt
 import hashlib
 import json
@@ -109,8 +110,14 @@ def _fault(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         known = Pin.model_json_schema() if place[0] == "pins" else Rules.model_json_schema()
         return f"{where}: not known; known are {', '.join(known['properties'])}"
-    if error["type"] in ("string_too_short", "string_too_long") and given.strip("'").isdigit():
-        return f"{where}: an article_id has 10 digits, not {len(error['input'])} as {given}"
+    if error["type"] == "missing":
+        return f"{where}: is missing"
+    if error["type"].startswith("string_too") and (
+        place[0] in ("out_of_stock", "blocked") or place[-1] == "article_id"
+    ):
+        return f"{where}: an article_id has 10 digits, unlike {given}"
+    if error["type"].startswith("date"):
+        return f"{where}: write a day as 2026-10-01, not {given}"
     return f"{where}: {error['msg'].removeprefix('Value error, ').replace('Input should be', 'must be')}"
 
 
@@ -119,8 +126,9 @@ def parse_rules(text: bytes) -> RulesVersion:
     if len(text) > MAX_RULES_BYTES:
         raise RulesInvalid(f"larger than {MAX_RULES_BYTES:,} bytes")
     try:
-        rules = Rules.model_validate_json(text)
-        json.loads(text, object_pairs_hook=_refuse_duplicate_keys)
+        plain = text.removeprefix(codecs.BOM_UTF8)  # some editors write it
+        rules = Rules.model_validate_json(plain)
+        json.loads(plain, object_pairs_hook=_refuse_duplicate_keys)
     except ValidationError as error:
         faults = dict.fromkeys(_fault(one) for one in error.errors())  # of a choice, each way to be wrong is listed
         raise RulesInvalid("; ".join(list(faults)[:10])) from error

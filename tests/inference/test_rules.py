@@ -161,8 +161,13 @@ def test_articles_of_the_request_itself_rest_too(engine: Engine) -> None:
             b'{"pins": [{"article_id": "0706016001", "position": 1, "group": "x"}]}',
             "pins.0.group: not known; known are article_id, position, index_group, from, until",
         ),
-        (b'{"blocked": ["12"]}', "blocked.0: an article_id has 10 digits, not 2 as '12'"),
+        (b'{"blocked": ["12"]}', "blocked.0: an article_id has 10 digits, unlike '12'"),
         (b'{"pins": [{"article_id": "0100000001", "position": 0}]}', "pins.0.position"),
+        (b'{"pins": [{"position": 1}]}', "pins.0.article_id: is missing"),
+        (
+            b'{"pins": [{"article_id": "0100000001", "position": 1, "from": 1}]}',
+            "pins.0.from: write a day as 2026-10-01, not 1",
+        ),
         (b'{"caps": {"Jersey": "3"}}', "caps.Jersey: must be a valid integer"),
         (
             b'{"repurchase": {"Shoes": "sometimes"}}',
@@ -187,6 +192,10 @@ def test_a_broken_file_is_refused_with_its_reason(text: bytes, reason: str) -> N
     with pytest.raises(RulesInvalid) as refused:
         parse_rules(text)
     assert reason in str(refused.value)
+
+
+def test_a_byte_order_mark_is_no_fault() -> None:
+    assert parse_rules(b'\xef\xbb\xbf{"blocked": ["0100000001"]}').rules.blocked == ["0100000001"]
 
 
 def test_pins_of_other_days_may_share_a_position() -> None:

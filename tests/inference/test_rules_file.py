@@ -45,7 +45,7 @@ def test_rules_change_in_place_and_a_broken_file_leaves_the_last_good_ones(
     assert server.get("/healthz").json()["rules_version"] != version
 
     for broken, reason in (
-        ('{"blocked": ["12"]}', "an article_id has 10 digits, not 2"),
+        ('{"blocked": ["12"]}', "an article_id has 10 digits, unlike '12'"),
         ('{"blocked": [', "Invalid JSON"),
         ('{"caps": {"garment_grup 1": 1}}', "did you mean 'garment_group"),
     ):
