@@ -3,6 +3,7 @@
 What is said of a purchase is read from the history itself; the signals only decide what is worth saying.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,6 +119,11 @@ def _repurchase(facts: Mapping[str, Any], context: Context) -> str | None:
     return f"{times} {_when(facts['article_id'], context)}"
 
 
+def _plain(name: str | None) -> str | None:
+    """Leave out the number of a reissue: "Tilda tank (1)" is a Tilda tank."""
+    return name and re.sub(r"\s*\(\d+\)$", "", name)
+
+
 def _variant(facts: Mapping[str, Any], context: Context) -> str | None:
     code = facts["article_id"][:PRODUCT_CODE_LENGTH]
     # Where ids just count up, neighbours begin alike and are no colours of one product: they have other names.
@@ -126,7 +132,7 @@ def _variant(facts: Mapping[str, Any], context: Context) -> str | None:
         for other in context.bought
         if other.startswith(code)
         and other != facts["article_id"]
-        and context.name_of(other) in (None, facts.get("name"))
+        and _plain(context.name_of(other)) in (None, _plain(facts.get("name")))
     ]
     if not others:
         return None

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from pipelines.errors import ArtefactError
 from pipelines.recommender.evaluation import Outcome, outcome_of
 from pipelines.recommender.histories import histories_of
 from pipelines.recommender.interactions import Catalogue, Interactions
@@ -18,9 +19,25 @@ MODEL_NAME, ARTICLES_NAME = "model.onnx", "article_ids.npy"
 BATCH = 16
 
 
+def open_model(folder: Path) -> ort.InferenceSession:
+    """Open the model as it was evaluated; raises ArtefactError for one that cannot run."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    try:
+        return ort.InferenceSession(str(folder / MODEL_NAME), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a class of its own for each status, all bare Exceptions
+        raise ArtefactError(f"the model as it was evaluated cannot be opened ({str(error).splitlines()[0]})") from error
+
+
 def known_share(folder: Path, article_ids: Sequence[str]) -> float:
-    """Say how much of the catalogue of the model in `folder` is among these articles, from 0 to 1."""
-    own_ids = np.load(folder / ARTICLES_NAME, allow_pickle=False)
+    """Say how much of the catalogue of the model in `folder` is among these articles, from 0 to 1.
+
+    Raises ArtefactError when it cannot be read.
+    """
+    try:
+        own_ids = np.load(folder / ARTICLES_NAME, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ArtefactError(f"the articles of the model as it was evaluated cannot be read ({error})") from error
     return float(np.isin(own_ids, np.array(article_ids, dtype=own_ids.dtype)).mean())
 
 
@@ -44,9 +61,7 @@ def champion_outcome(
     to_own = np.append(np.where(own_ids[at] == ids, at, len(own_ids)), len(own_ids))
     back = np.minimum(np.searchsorted(ids, own_ids), len(ids) - 1)
     to_ours = np.where(ids[back] == own_ids, back, -1)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(str(folder / MODEL_NAME), options, providers=["CPUExecutionProvider"])
+    session = open_model(folder)
     (n_places,) = next(value.shape for value in session.get_inputs() if value.name == "penalty_N1")
     unfiltered = {
         "extra_pool_P": np.array([n_places - 1], dtype=np.int64),

@@ -150,10 +150,7 @@ def fetch_evaluated(lake: Lake, version: str, folder: Path) -> None:
         if missing := sorted(EVALUATED_FILES - {path.name for path in folder.iterdir()}):
             raise ArtefactError(f"{lake.uri_of(key)} names no {', '.join(missing)}")
     except (ArtefactError, ValueError, KeyError, TypeError) as error:
-        raise ArtefactError(
-            f"champion {version} cannot be compared, because the model as it was evaluated is missing or damaged "
-            f"({error})"
-        ) from error
+        raise ArtefactError(f"the model as it was evaluated is missing or damaged ({error})") from error
 
 
 def list_versions(lake: Lake) -> list[str]:

@@ -70,7 +70,7 @@ def objection(
     """
     if version is None:
         return None
-    from pipelines.recommender.rivals import known_share
+    from pipelines.recommender.rivals import known_share, open_model
 
     command = f"{this_python()} -m pipelines.registry promote {manifest.version} --lake {lake.uri} --reason '…'"
     by_hand = f"promote by hand: {command}"
@@ -98,13 +98,14 @@ def objection(
     folder.mkdir()
     try:
         fetch_evaluated(lake, version, folder)
+        open_model(folder)
         customers = fetch_array(lake, champion, "customer_keys.npy", scratch)
         shares = {
             "articles": known_share(folder, article_ids),
             "customers": float(np.isin(customers, customer_keys).mean()) if len(customers) else 1.0,
         }
     except ArtefactError as error:
-        return f"{error}; {by_hand}"
+        return f"champion {version} cannot be compared: {error}; {by_hand}"
     for what, share in shares.items():
         if share < SAME_SHOP_SHARE:
             return (

@@ -17,7 +17,7 @@ DRESS = {
     "garment_group": "Dresses Ladies",
 }
 BEST = frozenset({DRESS["article_id"]})
-NAMES = {"0706016002": "Siri dress", "0372860002": "Runa skirt"}
+NAMES = {"0706016002": "Siri dress", "0706016005": "Siri dress (1)", "0372860002": "Runa skirt"}
 
 
 def context(**facts: Any) -> Context:
@@ -37,6 +37,7 @@ def context(**facts: Any) -> Context:
             {"bought": {"0706016003": [30]}},
             "another colour of article 0706016003, bought 4 weeks ago",
         ),
+        ({"variant": 1.0}, {"bought": {"0706016005": [30]}}, "another colour of Siri dress (1), bought 4 weeks ago"),
         ({"copurchase": 1.0}, {"partner_of": {"0706016001": "0372860002"}}, "often bought with Runa skirt"),
         ({"taste": 1.0}, {"usual": {("product_type", "Dress")}}, "dress, as bought before"),
         (

@@ -1,6 +1,7 @@
 """What a challenger is held against, from a registry that may be old, damaged, or of another shop."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def champion(lake: Lake, folder: Path, source: dict[str, Any], article_ids: list
     manifest = bundle(folder, "v1", source)
     evaluated = folder / "evaluated"
     evaluated.mkdir()
-    (evaluated / "model.onnx").write_bytes(b"never run here")
+    shutil.copyfile(folder / "v1" / "model.onnx", evaluated / "model.onnx")
     np.save(evaluated / "article_ids.npy", np.array(article_ids))
     register(lake, folder / "v1", manifest, evaluated)
     return Champion("v1", "", {})
@@ -109,6 +110,27 @@ def test_a_champion_without_its_evaluated_model_stops_no_training(folder_lake: L
     found = objection(folder_lake, "v1", bundle(tmp_path, "v2", REAL), IDS, KEYS, tmp_path)
     assert found is not None
     assert "names no article_ids.npy, model.onnx" in found
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("model.onnx", "as it was evaluated cannot be opened ("),
+        ("article_ids.npy", "as it was evaluated cannot be read ("),
+    ],
+)
+def test_a_champion_of_garbage_stops_no_training(folder_lake: Lake, tmp_path: Path, name: str, said: str) -> None:
+    champion(folder_lake, tmp_path, REAL)
+    (tmp_path / "garbage").write_bytes(b"garbage")
+    entry = folder_lake.upload(tmp_path / "garbage", f"registry/evaluations/v1/{name}")
+    claim = json.loads(folder_lake.read_bytes("registry/contents/v1.json"))
+    kept = [one for one in claim["evaluation"] if not one["key"].endswith(name)]
+    claim["evaluation"] = [*kept, entry.model_dump()]
+    folder_lake.write_bytes("registry/contents/v1.json", json.dumps(claim).encode())
+    found = objection(folder_lake, "v1", bundle(tmp_path, "v2", REAL), IDS, KEYS, tmp_path)
+    assert found is not None
+    assert found.startswith("champion v1 cannot be compared: ")
+    assert said in found
 
 
 def test_a_champion_that_is_gone_cannot_say_what_changes(folder_lake: Lake, tmp_path: Path) -> None:
