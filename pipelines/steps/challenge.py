@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,8 @@ def objection(
             f"champion {version} was evaluated from {champion.cutoff_date}, so it was fitted on the label week from "
             f"{manifest.cutoff_date} and cannot be compared there; a look back replaces no champion ({by_hand})"
         )
-    behind, lag = _days_between(champion.cutoff_date, manifest), _trained_between(champion, manifest)
+    behind = (manifest.cutoff_date - champion.cutoff_date).days
+    lag = (manifest.trained_through - champion.trained_through).days
     if behind > lag:
         return (
             f"champion {version} was evaluated {behind:,} days before this label week, and is {lag:,} days behind as "
@@ -113,14 +114,6 @@ def objection(
                 f"use another --lake for another shop, or {by_hand}"
             )
     return None
-
-
-def _days_between(earlier: date, manifest: Manifest) -> int:
-    return (manifest.cutoff_date - earlier).days
-
-
-def _trained_between(champion: Manifest, manifest: Manifest) -> int:
-    return (manifest.trained_through - champion.trained_through).days
 
 
 def champion_outcome(
@@ -148,7 +141,7 @@ def champion_outcome(
 
 def days_behind(lake: Lake, version: str, manifest: Manifest) -> int:
     """Count the days before this run's cutoff that a champion, as it was evaluated, does not know."""
-    return _days_between(read_bundle_manifest(lake, version).cutoff_date, manifest)
+    return (manifest.cutoff_date - read_bundle_manifest(lake, version).cutoff_date).days
 
 
 def changes(lake: Lake, version: str, shop: Shop, draft: Draft, scratch: Path) -> dict[str, Any]:

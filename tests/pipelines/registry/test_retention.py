@@ -18,7 +18,7 @@ from pipelines.registry.__main__ import app
 from pipelines.registry.bundles import check_answers, list_versions
 from pipelines.registry.champion import CHAMPION_KEY, move_champion, promote, read_audit, read_champion, roll_back
 from pipelines.registry.retention import plan, prune
-from tests.pipelines.test_registry import NOW, add
+from tests.pipelines.registry.registered import NOW, add
 
 LATER = NOW + timedelta(days=200)  # the moves at NOW are no longer in the audit's window
 BY = {"why": "storage", "who": "anna"}
