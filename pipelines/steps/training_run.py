@@ -129,12 +129,13 @@ def train_once(lake: Lake, processed: StepManifest, run: Run, scratch: Path, out
         decision.reasons.append(
             f"{WEAK}: the data covers {n_covered} of the label window's {split['horizon_days']} days"
         )
-    if parent and (behind := days_behind(lake, parent[0], manifest)):
-        decision.reasons.append(
-            f"champion {parent[0]} answered the label week as it was evaluated, without the {behind:,} days before it: "
-            "it is as far behind that week as the one that customers have is behind this model, or less"
-        )
-        document["champion"]["days_behind"] = behind
+    if parent:
+        behind = document["champion"]["days_behind"] = days_behind(lake, parent[0], manifest)
+        if behind:
+            decision.reasons.append(
+                f"champion {parent[0]} answered the label week as it was evaluated, without the {behind:,} days before "
+                "it: it is as far behind that week as the one that customers have is behind this model, or less"
+            )
     register(lake, draft.folder, manifest, draft.evaluated_folder)
     is_promoted = promote(lake, champion, manifest.version, decision, run.who, run.clock())
     log.info("decided", version=manifest.version, is_promoted=is_promoted, reasons=decision.reasons)

@@ -2,10 +2,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from inference.bundle import load_bundle
 from inference.engine import Engine, Request
+from inference.page import _history as purchases_of
 from inference.reasons import Context, days_ago, give_reason
 from tests.inference.tiny_bundle import article_id, customer_id, write_bundle
 
@@ -128,6 +130,17 @@ def test_the_price_usually_paid_is_near_to_what_was_paid(tmp_path: Path) -> None
     assert said <= {article_id(i) for i in (4, 5, 6)}  # the mean is 5.7, a quarter more or less
 
 
+def test_what_was_sold_before_is_not_called_new(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path, facts={"signals": ["freshness"]})
+    prices = np.load(folder / "article_prices.npy")
+    prices[3] = np.nan
+    np.save(folder / "article_prices.npy", prices)
+    answer = Engine(load_bundle(folder)).recommend(Request(top_k=30, explain=True))
+    assert answer.explanations is not None
+    said = {one.article_id for one in answer.explanations if "new: not sold before" in one.reason}
+    assert said == {article_id(3)}
+
+
 def test_all_purchases_of_an_article_are_counted(tmp_path: Path) -> None:
     bought = {customer_id(1): [(7, 60 - day) for day in range(40)]}
     engine = Engine(load_bundle(write_bundle(tmp_path, histories=bought)))
@@ -136,6 +149,8 @@ def test_all_purchases_of_an_article_are_counted(tmp_path: Path) -> None:
     reasons = {one.article_id: one.reason for one in answer.explanations}
     assert engine.bundle.manifest.max_history < 40
     assert reasons[article_id(7)].startswith("bought 40 times, last 21 days ago")
+    told = purchases_of(engine, customer_id(1))
+    assert (told.n_purchases, len(told.purchases)) == (40, engine.bundle.manifest.max_history)
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,10 @@ def test_an_article_hoarded_by_one_customer_is_named(tmp_path: Path) -> None:
 def test_one_customer_with_a_tenth_of_all_purchases_is_named(tmp_path: Path) -> None:
     many = [(customer, day, customer % 10, 1.0, 2) for customer in range(600) for day in range(0, N_DAYS, 28)]
     crowd = many + [(600, day, article, 1.0, 2) for day in range(N_DAYS - 60, N_DAYS) for article in range(3)]
-    for folder in ("without", "with"):
+    more = [(customer, day, customer % 10, 1.0, 2) for customer in range(601, 6000) for day in range(0, N_DAYS, 28)]
+    for folder in ("without", "with", "among more"):
         (tmp_path / folder).mkdir()
+    assert "largest_customer" not in observe(tmp_path / "among more", crowd + more)
     assert "largest_customer" not in observe(tmp_path / "without", many)
     found = observe(tmp_path / "with", crowd)["largest_customer"]
     assert found.tone == "warning"

@@ -21,7 +21,7 @@ from pipelines.recommender.evaluation import (
 )
 from pipelines.recommender.evaluation import outcome_of as judged
 from pipelines.recommender.label_week import LabelWeek
-from pipelines.recommender.measurements import headline, measured
+from pipelines.recommender.measurements import headline, measured, rival_of
 from pipelines.recommender.training import Evaluated, Trainer
 from tests.pipelines.recommender.small_shop import KNOBS, absurd_future, interactions_of, random_shop
 from tests.pipelines.recommender.test_fitting import synthetic_week
@@ -40,6 +40,12 @@ def outcome_of(hits: list[list[int]], n_bought: list[int], customers: list[int] 
         articles_NK,
         np.full(len(hits), 3.0),
     )
+
+
+def test_a_rival_counts_customers_beside_their_weeks() -> None:
+    model, rule = (outcome_of([[1], ranks, [2]], [1, 1, 1], customers=[4, 4, 9]) for ranks in ([1], []))
+    rival = rival_of("rule", model, rule, {}, seed=7)
+    assert (rival.difference.n, rival.n_units) == (3, 2)
 
 
 @pytest.fixture(scope="module")

@@ -255,7 +255,7 @@ def test_the_challenger_is_held_against_the_champion_that_it_met(trained: Traine
     assert second in list_versions(trained.lake)
     assert read_bundle_manifest(trained.lake, second).parent == first
     champion = metrics_of(trained, trained.second)["champion"]
-    assert champion["version"] == first
+    assert (champion["version"], champion["days_behind"]) == (first, 0)
     # The same label week and the same customers: the champion scores what it scored as a challenger.
     assert champion["map_at_12"] == pytest.approx(trained.first.facts["metrics"]["map_at_12"], abs=1e-6)
     assert any(f"champion {first}" in reason for reason in trained.second.facts["reasons"][2:])
